@@ -1,0 +1,1 @@
+"""The scanner: plain Python without Django, usable from a script (`python -m scans.core`)."""

@@ -1,0 +1,158 @@
+"""The bare scanner: `python -m scans.core TARGET…`, without Django or a database, for scripts and benchmarks.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 every target was scanned, 2 some could not be (bad input,
+a name without address, out of scope), 130 interrupted. Options of the environment (docs/configuration.md) hold here too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from scans.core import pipeline, wire
+from scans.core.intel import SOURCES
+from scans.core.options import OptionError, Options
+from scans.core.pipeline import Interrupted, Item
+from scans.core.ports import PROFILES, PortError, parse_ports
+from scans.core.targets import fold, read_items, split_lines
+from scans.core.tools import Tools
+from scans.core.types import IPNetwork, Outcome, Report, Target
+
+MAX_TARGETS = 1 << 20
+MAX_FILE_BYTES = 64 << 20
+OK, NOT_EVALUATED, INTERRUPTED = 0, 2, 130
+CSV_FIELDS = ("target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary")
+Writer = Callable[[Iterable[dict[str, Any]]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Scan and print. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        options = _options(args)
+        ports = parse_ports(args.ports)
+        targets = _targets(args)
+    except (OptionError, PortError, OSError, _UsageError) as error:
+        print(error, file=sys.stderr)
+        return NOT_EVALUATED
+    tools = Tools(options=options)
+    signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
+    items = [Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets)]
+    outcomes: list[Outcome] = []
+    WRITERS[args.format](_results(pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES), outcomes))
+    if tools.stop.is_set():
+        return INTERRUPTED
+    return OK if all(outcome is Outcome.DONE for outcome in outcomes) else NOT_EVALUATED
+
+
+class _UsageError(Exception):
+    """What is wrong with the command line, in words."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scans.core", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="address, CIDR, range a-b, host name or URL")
+    parser.add_argument("-l", "--list", metavar="FILE", help="read targets from a file, - for standard input")
+    parser.add_argument("--ports", default="default", help=f'"22,80,8000-8100" or one of: {", ".join(PROFILES)}')
+    parser.add_argument("--probe-only", action="store_true", help="ask no intelligence source")
+    parser.add_argument("--allow", action="append", default=[], metavar="CIDR", help="take this network into scope")
+    parser.add_argument("--rate", type=float, metavar="N", help="new connections a second to global addresses, 0: no limit")
+    parser.add_argument("--per-host", type=int, metavar="N", help="probes in flight to one host, 0: no limit of its own")
+    parser.add_argument("--max-inflight", type=int, metavar="N", help="probes in flight in all, 0: no limit of its own")
+    parser.add_argument("--format", choices=list(WRITERS), default="table")
+    return parser
+
+
+def _options(args: argparse.Namespace) -> Options:
+    options = Options.from_env(os.environ)
+    given = {"rate_per_second": args.rate, "per_host": args.per_host, "max_inflight": args.max_inflight}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if bad := [name for name, value in chosen.items() if not 0 <= value < 1e9]:
+        raise _UsageError(f"{bad[0]} must be 0 (no limit) or more.")
+    allow = (*options.scope.allow, *(_network(text) for text in args.allow))
+    return replace(options, probe=replace(options.probe, **chosen), scope=replace(options.scope, allow=allow))
+
+
+def _network(text: str) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise _UsageError(f"--allow: {error}") from error
+
+
+def _targets(args: argparse.Namespace) -> list[Target]:
+    """All targets, or every bad one by name."""
+    items = [*args.targets, *split_lines(_file_text(args.list) if args.list else "")]
+    if not items:
+        raise _UsageError("Name at least one target, or a file with -l.")
+    targets, rejected = read_items(items, limit=MAX_TARGETS)
+    if rejected:
+        raise _UsageError("\n".join(f"target {r.index + 1}: {r.reason}" for r in rejected))
+    return fold(targets)[0]
+
+
+def _file_text(name: str) -> str:
+    if name == "-":
+        return sys.stdin.read(MAX_FILE_BYTES)
+    with Path(name).open(encoding="utf-8", errors="replace") as file:
+        return file.read(MAX_FILE_BYTES)
+
+
+def _results(scanned: Iterable[tuple[object, Report | Interrupted]], outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:
+    """Wire results as they are ready, each with its place under `ordinal`; what was interrupted is left out."""
+    for key, report in scanned:
+        if isinstance(report, Report):
+            outcomes.append(report.outcome)
+            evidence, verdict, words = (
+                wire.evidence_dict(report),
+                wire.verdict_dict(report.verdict),
+                wire.summary_dict(report.summary),
+            )
+            yield {"ordinal": key, **wire.wire_result(evidence, verdict, words)}
+
+
+def _write_table(results: Iterable[dict[str, Any]]) -> None:
+    for result in results:
+        tests = {test["port"]: test["service"] for test in result["accessibility_tests"]}
+        shown = " ".join(f"{port}/{tests.get(port, 'unknown')}" for port in result["open_ports"][:30])
+        more = f" and {len(result['open_ports']) - 30} more" if len(result["open_ports"]) > 30 else ""
+        address = "" if result["ip_address"] == result["target"] else f" ({result['ip_address']})"
+        print(f"{result['target']}{address}  {result['risk_level']}  {shown or 'no open port'}{more}")
+        print(f"    {result['risk_summary']}", flush=True)
+
+
+def _write_ndjson(results: Iterable[dict[str, Any]]) -> None:
+    for result in results:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
+
+
+def _write_json(results: Iterable[dict[str, Any]]) -> None:
+    print(json.dumps(sorted(results, key=lambda result: result["ordinal"]), ensure_ascii=False, indent=1))
+
+
+def _write_csv(results: Iterable[dict[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
+    writer.writerow(CSV_FIELDS)
+    for result in results:
+        cells = {**result, "open_ports": " ".join(map(str, result["open_ports"]))}
+        writer.writerow([_inert(str(cells[name])) for name in CSV_FIELDS])
+
+
+def _inert(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula (ASVS 5.0, 1.2.10)."""
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\0")) else cell
+
+
+WRITERS: dict[str, Writer] = {"table": _write_table, "ndjson": _write_ndjson, "json": _write_json, "csv": _write_csv}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Frozen options of the scanner and `Options.from_env`, read by the settings and by the bare command.
+
+Every value is typed and checked here, once, so that a wrong one fails at start with its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from scans.core.types import IPNetwork
+
+LOOPBACK: tuple[IPNetwork, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+
+class OptionError(ValueError):
+    """A value in the environment that cannot be meant; the text names the variable and the repair."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScopeOptions:
+    """Which addresses may be scanned. Global ones may, unless denied; all others only if allowed."""
+
+    allow: tuple[IPNetwork, ...] = ()
+    deny: tuple[IPNetwork, ...] = ()
+    treat_as_global: tuple[IPNetwork, ...] = ()  # demo and tests: a loopback range that counts as public
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeOptions:
+    """Budgets of the probe stage. 0 means: no limit of its own (descriptors still bound max_inflight)."""
+
+    rate_per_second: float = 2000  # new connections a second to global addresses; allowed private ones are not paced
+    max_inflight: int = 4000
+    per_host: int = 128
+    attempts: int = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolveOptions:
+    """Names to addresses, by the system's resolver."""
+
+    timeout_seconds: float = 10
+    max_addresses: int = 8
+    threads: int = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntelOptions:
+    """Where intelligence comes from and how long it is waited for."""
+
+    offline: bool = False
+    ip_api_base_url: str = "http://ip-api.com"
+    connect_timeout_seconds: float = 3
+    read_timeout_seconds: float = 5
+    grace_seconds: float = 5  # how long after the last probe an answer is still waited for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AiOptions:
+    """The model that explains."""
+
+    api_key: str = field(default="", repr=False)
+    model: str = "gemini-3.5-flash"
+    base_url: str = ""  # empty: Google's own
+    api_version: str = "v1beta"
+    timeout_seconds: float = 20
+    send_private: bool = False  # whether facts about addresses that are not public may leave
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """All of them."""
+
+    scope: ScopeOptions = field(default_factory=ScopeOptions)
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    resolve: ResolveOptions = field(default_factory=ResolveOptions)
+    intel: IntelOptions = field(default_factory=IntelOptions)
+    ai: AiOptions = field(default_factory=AiOptions)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Options:
+        """Read the environment. Raises OptionError naming the variable that is wrong."""
+        profile = env.get("PROFILE", "local") or "local"
+        if profile not in ("local", "server"):
+            raise OptionError(f"PROFILE={profile!r} is neither 'local' nor 'server'.")
+        treat_as_global = _networks(env, "SCAN_TREAT_AS_GLOBAL")
+        if treat_as_global and profile == "server":
+            raise OptionError("SCAN_TREAT_AS_GLOBAL is for demos and tests on one machine: unset it or use PROFILE=local.")
+        allow = _networks(env, "SCAN_ALLOW_NETWORKS") + (LOOPBACK if profile == "local" else ())
+        return cls(
+            scope=ScopeOptions(allow=allow, deny=_networks(env, "SCAN_DENY_NETWORKS"), treat_as_global=treat_as_global),
+            probe=ProbeOptions(
+                rate_per_second=_number(env, "PROBE_RATE", 2000),
+                max_inflight=int(_number(env, "PROBE_MAX_INFLIGHT", 4000)),
+                per_host=int(_number(env, "PROBE_PER_HOST", 128)),
+                attempts=int(_number(env, "PROBE_ATTEMPTS", 2, low=1, high=10)),
+            ),
+            resolve=ResolveOptions(timeout_seconds=_number(env, "DNS_TIMEOUT_SECONDS", 10, low=0.1, high=60)),
+            intel=IntelOptions(
+                offline=_flag(env, "OFFLINE"),
+                ip_api_base_url=_url(env, "IP_API_BASE_URL", "http://ip-api.com"),
+                grace_seconds=_number(env, "INTEL_GRACE_SECONDS", 5, low=0.1, high=60),
+            ),
+            ai=AiOptions(
+                api_key=(env.get("GEMINI_API_KEY") or env.get("GOOGLE_API_KEY") or "").strip(),
+                model=_model(env, "GEMINI_MODEL", "gemini-3.5-flash"),
+                base_url=_url(env, "GEMINI_BASE_URL", ""),
+                api_version=env.get("GEMINI_API_VERSION") or "v1beta",
+                timeout_seconds=_number(env, "GEMINI_TIMEOUT_SECONDS", 20, low=1, high=100),
+                send_private=_flag(env, "AI_SEND_PRIVATE"),
+            ),
+        )
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[IPNetwork, ...]:
+    found = []
+    for text in re.split(r"[,\s]+", env.get(name, "").strip()):
+        if not text:
+            continue
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise OptionError(f"{name}: {text!r} is not a network ({error}). Write it like 10.0.0.0/8.") from error
+    return tuple(found)
+
+
+def _number(env: Mapping[str, str], name: str, default: float, *, low: float = 0, high: float = 1e9) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise OptionError(f"{name}={text!r} is not a number.") from error
+    if not low <= value <= high:
+        raise OptionError(f"{name}={text} is outside {low:g} to {high:g}.")
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text not in TRUE | FALSE:
+        raise OptionError(f"{name}={text!r} is neither 1 nor 0.")
+    return text in TRUE
+
+
+def _url(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name, "").strip() or default
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise OptionError(f"{name} is not an http(s) address without query.")
+    return text.rstrip("/")
+
+
+def _model(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name, "").strip() or default
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", text):  # it becomes part of a URL's path
+        raise OptionError(f"{name} is not a model name.")
+    return text

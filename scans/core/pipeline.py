@@ -1,0 +1,330 @@
+"""Items through the lanes, start to finish; yields (key, report) as each is ready.
+
+    items ─► policy ─► resolve ─► policy ─► probe ─┬─► risk ─► summary ─► (key, Report)
+                      (threads)            (thread) │
+                                        └─► intel ──┘
+                                           (threads)
+
+Slow must not hold up fast: every lane has its own threads and reports by one queue of events. The caller's thread
+does all the rest, and alone touches what Tools hides (a database, in a worker): it pulls items as capacity
+frees, reads the cache, draws grants, and yields. A look-up or a source that fails says so in the
+report and never costs what another lane found.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from scans.core import risk, summary
+from scans.core.egress import Egress
+from scans.core.http import Http
+from scans.core.intel import SOURCES, Consultation, IntelLane, Source
+from scans.core.policy import Decision, ScopePolicy
+from scans.core.probe import HostPlan, HostResult, ProbeEngine
+from scans.core.resolve import Resolution, ResolveError, Resolver
+from scans.core.tools import Tools
+from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Target
+
+MAX_ITEMS = 1024  # in the lanes at once
+MAX_PROBES = 200_000  # planned at once; one item alone may need more
+TURN_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One target to scan. `known` holds what earlier runs found out: pinned addresses with their probes."""
+
+    key: Hashable
+    target: Target
+    ports: tuple[int, ...]
+    known: Mapping[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
+
+    @property
+    def all_ports(self) -> tuple[int, ...]:
+        """The asked ports and the URL's own."""
+        return tuple(sorted({*self.ports, *([self.target.port] if self.target.port else [])}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interrupted:
+    """A target that a stop cut short, with what is known so far: `known` of the item that goes on with it."""
+
+    known: Mapping[IPAddress, tuple[Probe, ...]]
+    has_progress: bool  # anything new since the item came in
+
+
+def scan(
+    items: Iterable[Item], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+    """Scan every item; yields each exactly once, in the order they become ready.
+
+    Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. Once `tools.stop` is set
+    nothing more is pulled and what is unfinished comes back as Interrupted within a second.
+    """
+    lanes = _Lanes(tools, sources, max_probes=max_probes)
+    try:
+        yield from lanes.run(iter(items))
+    finally:
+        lanes.close()
+
+
+@dataclass(slots=True)
+class _Work:
+    """An item on its way."""
+
+    item: Item
+    started_at: datetime
+    decisions: dict[IPAddress, Decision] = field(default_factory=dict)
+    probes: dict[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
+    planned: int = 0
+    notes: tuple[str, ...] = ()
+    probed_at: float | None = None  # monotonic; None while probes are out
+
+
+class _Lanes:
+    """One run of the pipeline."""
+
+    def __init__(self, tools: Tools, sources: Sequence[type[Source]], *, max_probes: int) -> None:
+        options = tools.options
+        self._tools = tools
+        self._policy = ScopePolicy(options.scope)
+        self._resolver = Resolver(options.resolve)
+        self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect)
+        http = Http(Egress(options), options.intel)
+        self._events: queue.SimpleQueue[
+            tuple[Hashable, Resolution | ResolveError] | HostResult | Consultation | BaseException
+        ]
+        self._events = queue.SimpleQueue()
+        self._intel = IntelLane([source(options.intel) for source in sources], tools, http, self._events.put)
+        self._works: dict[Hashable, _Work] = {}
+        self._awaiting_intel: dict[Hashable, _Work] = {}
+        self._ready: list[tuple[Hashable, Report | Interrupted]] = []
+        self._max_probes = max_probes
+        self._engine_turns = -1
+        self._planned = 0
+        self._prober = threading.Thread(target=self._run_engine, name="probe", daemon=True)
+        self._prober.start()
+
+    def close(self) -> None:
+        """End every lane; nothing is left running."""
+        self._engine.cancel()
+        self._prober.join()
+        self._resolver.close()
+
+    def run(self, items: Iterator[Item]) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+        """See scan()."""
+        has_more = True
+        while has_more or self._works:
+            self._beat()
+            if self._tools.stop.is_set():
+                yield from self._hand_back()
+                return
+            has_more = has_more and self._pull(items)
+            self._intel.turn(now=time.monotonic(), is_urgent=bool(self._awaiting_intel))
+            self._finish_those_with_intel()
+            if not self._ready and self._works:
+                self._take_events()
+            ready, self._ready = self._ready, []
+            yield from ready
+
+    def _beat(self) -> None:
+        """Turn the pulse, but only while the probe lane turns too."""
+        turns = self._engine.stats.turns
+        if turns != self._engine_turns:
+            self._engine_turns = turns
+            self._tools.pulse.turns += 1
+
+    # --- In ------------------------------------------------------------------------------------------------------
+
+    def _pull(self, items: Iterator[Item]) -> bool:
+        """Take items while there is room. False once there are no more."""
+        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes:
+            item = next(items, None)
+            if item is None:
+                return False
+            self._start(item)
+            if self._ready:
+                break  # refusals and the like leave before more come in
+        return True
+
+    def _start(self, item: Item) -> None:
+        work = _Work(item=item, started_at=datetime.now(UTC))
+        self._works[item.key] = work
+        self._set_planned(work, len(item.all_ports))
+        if item.known:
+            self._admit(work, tuple(item.known))
+        elif item.target.address is not None:
+            self._admit(work, (item.target.address,))
+        else:
+            self._resolver.start(item.target.host, lambda answer, key=item.key: self._events.put((key, answer)))
+
+    def _resolved(self, key: Hashable, answer: Resolution | ResolveError) -> None:
+        work = self._works[key]
+        if isinstance(answer, ResolveError):
+            self._leave(work, failure(work.item.target, "resolve_failed", str(answer), started_at=work.started_at))
+            return
+        if answer.dropped:
+            work.notes = (f"{len(answer.dropped)} more addresses of this name were not scanned",)
+        self._admit(work, answer.addresses, not_scanned=answer.dropped)
+
+    def _admit(self, work: _Work, addresses: Sequence[IPAddress], *, not_scanned: Sequence[IPAddress] = ()) -> None:
+        """Judge every address, pin those to scan, and send them to the probe and intel lanes."""
+        decisions = {address: self._policy.check(address) for address in (*addresses, *not_scanned)}
+        if not all(decision.allowed for decision in decisions.values()):
+            self._leave(work, refusal(work.item, decisions, started_at=work.started_at))
+            return
+        work.decisions = {address: decisions[address] for address in addresses}
+        plans = [self._plan(work, address) for address in addresses]
+        self._set_planned(work, sum(len(plan.ports) for plan in plans))
+        for plan in plans:
+            self._engine.submit(plan)
+        self._intel.ask((a for a, d in work.decisions.items() if d.is_global), now=time.monotonic())
+        self._intel.not_applicable(a for a, d in work.decisions.items() if not d.is_global)
+
+    def _plan(self, work: _Work, address: IPAddress) -> HostPlan:
+        known = {probe.port for probe in work.item.known.get(address, ())}
+        ports = [port for port in work.item.all_ports if port not in known]
+        return HostPlan(
+            key=(work.item.key, address), address=address, ports=ports, is_paced=work.decisions[address].is_global
+        )
+
+    def _set_planned(self, work: _Work, probes: int) -> None:
+        """How many probes of this item are still to come, as far as one can tell."""
+        self._planned += probes - work.planned
+        work.planned = probes
+
+    # --- Events --------------------------------------------------------------------------------------------------
+
+    def _take_events(self) -> None:
+        """Wait for one event, then take all that are there."""
+        try:
+            event = self._events.get(timeout=TURN_SECONDS)
+            while True:
+                self._take(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            return
+
+    def _take(self, event: tuple[Hashable, Resolution | ResolveError] | HostResult | Consultation | BaseException) -> None:
+        if isinstance(event, BaseException):
+            raise event
+        if isinstance(event, HostResult):
+            self._probed(event)
+        elif isinstance(event, Consultation):
+            self._intel.receive(event)
+        else:
+            self._resolved(*event)
+
+    def _probed(self, result: HostResult) -> None:
+        key, _ = result.key
+        work = self._works[key]
+        known = work.item.known.get(result.address, ())
+        work.probes[result.address] = tuple(sorted((*known, *result.probes)))
+        if len(work.probes) == len(work.decisions):
+            self._set_planned(work, 0)
+            work.probed_at = time.monotonic()
+            self._awaiting_intel[key] = work
+
+    # --- Out -----------------------------------------------------------------------------------------------------
+
+    def _finish_those_with_intel(self) -> None:
+        now = time.monotonic()
+        grace_seconds = self._tools.options.intel.grace_seconds
+        for work in list(self._awaiting_intel.values()):
+            is_answered = all(self._intel.has_all(address) for address in work.decisions)
+            if is_answered or (work.probed_at is not None and now - work.probed_at >= grace_seconds):
+                self._leave(work, self._report(work, now=now))
+
+    def _leave(self, work: _Work, result: Report | Interrupted) -> None:
+        del self._works[work.item.key]
+        self._set_planned(work, 0)
+        self._awaiting_intel.pop(work.item.key, None)
+        self._ready.append((work.item.key, result))
+
+    def _report(self, work: _Work, *, now: float) -> Report:
+        addresses = tuple(
+            AddressReport(
+                address=address,
+                is_global=decision.is_global,
+                probes=work.probes[address],
+                sources=self._intel.results(address, now=now),
+            )
+            for address, decision in work.decisions.items()
+        )
+        verdict = risk.rate(risk.gather(addresses))
+        return Report(
+            target=replace(work.item.target, notes=(*work.item.target.notes, *work.notes)),
+            outcome=Outcome.DONE,
+            addresses=addresses,
+            verdict=verdict,
+            summary=summary.summarise(work.item.target, addresses, verdict),
+            started_at=work.started_at,
+            finished_at=datetime.now(UTC),
+        )
+
+    def _hand_back(self) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+        """Cancel the probes and give every unfinished item back with what is known of it."""
+        self._engine.cancel()
+        self._prober.join()
+        while not self._events.empty():
+            self._take_events()
+        self._finish_those_with_intel()
+        yield from self._ready
+        for key, work in self._works.items():
+            known = {
+                address: tuple(probe for probe in probes if probe.state is not PortState.NOT_TESTED)
+                for address, probes in work.probes.items()
+            }
+            before = sum(map(len, work.item.known.values()))
+            yield key, Interrupted(known=known, has_progress=sum(map(len, known.values())) > before)
+
+    def _run_engine(self) -> None:
+        try:
+            for batch in self._engine.run():
+                for result in batch:
+                    self._events.put(result)
+        except BaseException as error:  # noqa: BLE001 - the thread's edge: the caller's thread raises it
+            self._events.put(error)
+
+
+def refusal(item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime) -> Report:
+    """The result of a target that the scope policy forbids. Nothing is sent to it; one bad address refuses a name."""
+    bad_address, bad = next((address, d) for address, d in decisions.items() if not d.allowed)
+    reason = f"{bad_address} is out of scope: {bad.reason} {bad.remedy}".strip()
+    addresses = tuple(
+        AddressReport(
+            address=address,
+            is_global=decision.is_global,
+            probes=tuple(Probe(port, PortState.REFUSED, bad.rule, 0, None) for port in item.all_ports),
+        )
+        for address, decision in decisions.items()
+    )
+    return failure(item.target, "refused_scope", reason, started_at=started_at, outcome=Outcome.REFUSED, addresses=addresses)
+
+
+def failure(
+    target: Target,
+    error_code: str,
+    error: str,
+    *,
+    started_at: datetime,
+    outcome: Outcome = Outcome.ERROR,
+    addresses: tuple[AddressReport, ...] = (),
+) -> Report:
+    """The result of a target that could not be scanned: unknown, never low, and why."""
+    return Report(
+        target=target,
+        outcome=outcome,
+        addresses=addresses,
+        verdict=risk.rate(risk.gather(())),
+        summary=summary.failed(target, error_code, error),
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        error_code=error_code,
+        error=error,
+    )

@@ -1,0 +1,131 @@
+"""The port catalogue: names, categories, and the profiles a job may ask for.
+
+`ports.csv` beside this file holds what is known about 171 ports; adding one is one line there.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+# The names are part of the wire format: clients show them beside the state.
+DEFAULT_SERVICES = {
+    21: "FTP", 22: "SSH", 25: "SMTP", 53: "DNS", 80: "HTTP", 110: "POP3", 143: "IMAP", 443: "HTTPS",
+    465: "SMTPS", 587: "Submission", 993: "IMAPS", 995: "POP3S", 1433: "MSSQL", 1521: "Oracle", 1723: "PPTP",
+    2049: "NFS", 2375: "Docker", 3306: "MySQL", 3389: "RDP", 5432: "PostgreSQL", 5900: "VNC", 6379: "Redis",
+    8080: "HTTP-Alt", 8443: "HTTPS-Alt",
+}  # fmt: skip
+PROFILES: dict[str, tuple[int, ...]] = {"default": tuple(DEFAULT_SERVICES), "all": tuple(range(1, 65536))}
+MAX_SPEC_CHARS = 4096
+
+
+class PortError(ValueError):
+    """A port list that cannot be read; the text names the part that is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PortInfo:
+    """One line of the catalogue. `severity` runs from 0 to 10."""
+
+    port: int
+    service: str
+    category: str
+    is_sensitive: bool
+    severity: int
+    rationale: str
+    reference: str
+
+
+@cache
+def catalogue() -> dict[int, PortInfo]:
+    """Every known port."""
+    with (Path(__file__).parent / "ports.csv").open(newline="", encoding="utf-8") as lines:
+        return {
+            int(row["port"]): PortInfo(
+                port=int(row["port"]),
+                service=row["service"],
+                category=row["category"],
+                is_sensitive=row["sensitive"] == "yes",
+                severity=int(row["severity"]),
+                rationale=row["rationale"],
+                reference=row["reference"],
+            )
+            for row in csv.DictReader(lines)
+        }
+
+
+def service_name(port: int) -> str:
+    """The name shown beside a port; `unknown` for one nobody listed."""
+    if port in DEFAULT_SERVICES:
+        return DEFAULT_SERVICES[port]
+    info = catalogue().get(port)
+    return info.service if info else "unknown"
+
+
+def category(port: int) -> str:
+    """The catalogue's category, by which the risk rules match; `unknown` for an unlisted port."""
+    info = catalogue().get(port)
+    return info.category if info else "unknown"
+
+
+def parse_ports(spec: object) -> tuple[int, ...]:
+    """Ports from a profile's name, a list of integers, or text like "22,80,8000-8100".
+
+    Returns them ascending and without repeats. Raises PortError for anything else.
+    """
+    if isinstance(spec, str):
+        if spec.strip() in PROFILES:
+            return PROFILES[spec.strip()]
+        return _parse_text(spec)
+    if isinstance(spec, Sequence):
+        return _checked(spec)
+    raise PortError(f'ports is a list of numbers, text like "22,80,8000-8100", or one of: {", ".join(PROFILES)}.')
+
+
+def _parse_text(text: str) -> tuple[int, ...]:
+    if len(text) > MAX_SPEC_CHARS:
+        raise PortError(f"The port list is longer than {MAX_SPEC_CHARS} characters.")
+    ports: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*", part, re.ASCII)
+        if not match:
+            raise PortError(
+                f"{part.strip()[:40]!r} is neither a port, a range like 8000-8100, nor one of: {', '.join(PROFILES)}."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last:
+            raise PortError(f"The range {first}-{last} runs backwards.")
+        _checked((first, last))
+        ports.update(range(first, last + 1))
+    return tuple(sorted(ports))
+
+
+def _checked(ports: Sequence[object]) -> tuple[int, ...]:
+    if not ports:
+        raise PortError("The port list is empty.")
+    if len(ports) > 65535:
+        raise PortError("The port list holds more than 65,535 entries.")
+    found: set[int] = set()
+    for port in ports:
+        if isinstance(port, bool) or not isinstance(port, int):
+            raise PortError(f"{str(port)[:40]!r} is not a whole number.")
+        if not 1 <= port <= 65535:
+            raise PortError(f"{port} is not a port: ports run from 1 to 65535.")
+        found.add(port)
+    return tuple(sorted(found))
+
+
+def compact(ports: Iterable[int]) -> str:
+    """Ports as short text: (22, 80, 81, 82) is "22,80-82"; none is ""."""
+    parts: list[str] = []
+    run: list[int] = []
+    for port in [*sorted(set(ports)), -1]:
+        if run and port != run[-1] + 1:
+            parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+            run = []
+        run.append(port)
+    return ",".join(parts)

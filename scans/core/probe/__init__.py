@@ -1,0 +1,17 @@
+"""Addresses and ports to port states: an unprivileged TCP connect engine in one thread. Linux only.
+
+    HostPlan ─► ProbeEngine.submit ─► Host ─► Rotation ─► SocketPool ─► kernel
+                     (any thread)       ▲     whose turn     connect()     │ SYN-ACK, RST, ICMP, or nothing
+                                        │                                  ▼
+    HostResult ◄─ ProbeEngine.run ◄─── settle ◄─────────────── epoll, then TimerWheel
+
+`engine.py` is the loop; the others hold one idea each: `plans.py` what goes in and out, `inbox.py` what other threads touch,
+`host.py` the state of one host, `rotation.py` whose turn it is, `window.py` how many may be in flight, `pacing.py` the rate,
+`patience.py` how long to wait and how often to ask, `wheel.py` timers, `sockets.py` sockets and what their errors mean,
+`budgets.py` the limits.
+"""
+
+from scans.core.probe.engine import ProbeEngine
+from scans.core.probe.plans import EngineClosedError, HostPlan, HostResult, ProbeStats
+
+__all__ = ["EngineClosedError", "HostPlan", "HostResult", "ProbeEngine", "ProbeStats"]

@@ -1,0 +1,402 @@
+"""The loop: launch, listen, expire, until every port of every host has its state.
+
+One turn, in this order:
+
+1. admit the hosts handed in; on cancel, give up everything instead;
+2. launch at most TURN_BURST probes, HOST_BURST for each host in its turn, within the windows and the rate;
+3. wait for events, and take all there are;
+4. only then expire what is overdue: an answer that already is in the kernel is never taken for silence, however long the
+   loop was held up, be it by a slow consumer of `run`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack
+from time import monotonic
+
+from scans.core.options import ProbeOptions
+from scans.core.probe.budgets import ProbeBudgets
+from scans.core.probe.host import Host
+from scans.core.probe.inbox import Inbox
+from scans.core.probe.pacing import TokenBucket
+from scans.core.probe.patience import PathEstimate, attempts_needed, wait_seconds
+from scans.core.probe.plans import HostPlan, HostResult, ProbeStats
+from scans.core.probe.rotation import Rotation
+from scans.core.probe.sockets import (
+    CLOSED,
+    GAVE_UP,
+    IN_PROGRESS,
+    NOTHING_YET,
+    OPEN,
+    OUT_OF_DESCRIPTORS,
+    OUT_OF_PORTS,
+    Flight,
+    Outcome,
+    SocketPool,
+    error_name,
+    outcome,
+)
+from scans.core.probe.wheel import TimerWheel
+from scans.core.probe.window import Window
+from scans.core.types import IPAddress, PortState, Probe
+
+TURN_BURST = 512
+HOST_BURST = 64
+MAX_EVENTS = 4096  # fetched at once
+LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
+REST_SECONDS = 0.05  # after the system had no descriptor or no source port left
+STARVED_SECONDS = 5.0  # with nothing in flight that could free one: then it is an error, and no longer a shortage
+HELD_UP_SECONDS = 0.02  # between two turns: then the time of an answer says nothing about the path
+RETHINK_AT_ANSWERS = (32, 512)  # when the first guesses of how long to wait are replaced by what was measured
+
+
+class ProbeEngine:
+    """Probes hosts for whoever calls `run`; the other methods may be called from any thread."""
+
+    def __init__(self, options: ProbeOptions, *, may_connect: Callable[[IPAddress], bool]) -> None:
+        self._budgets = ProbeBudgets.from_options(options)
+        self._may_connect = may_connect
+        self._inbox = Inbox()
+        self._same_ports: tuple[Sequence[int], tuple[int, ...]] = ((), ())
+        self._finished: list[HostResult] = []
+
+        self._rotation = Rotation()
+        self._window = Window(first=self._budgets.first_window, most=self._budgets.max_inflight)
+        self._bucket = TokenBucket(per_second=self._budgets.rate_per_second)
+        # The near and the far have little in common: each learns from its own kind, by `is_paced`.
+        self._crowds = {False: PathEstimate(), True: PathEstimate()}
+        self._expiries: TimerWheel[Flight] = TimerWheel(now=monotonic())
+        self._alarms: TimerWheel[Host] = TimerWheel(now=monotonic())  # ends of rests, and deadlines
+
+        self._rests_until = 0.0
+        self._starved_since: float | None = None  # when the system began to deny us every descriptor
+        self._was_held_up = False
+        self._sent = self._answered = self._retried = self._turns = 0
+
+    def submit(self, plan: HostPlan) -> None:
+        """Add a host. Raises EngineClosedError after `finish` or the end of `run`, ValueError for what cannot be meant.
+
+        Between `cancel` and the end of `run` a host is still taken, and comes back untested.
+        """
+        window = Window(first=self._budgets.first_host_window, most=self._budgets.per_host)
+        self._inbox.put(Host(plan, ports=self._normalised(plan.ports), window=window))
+
+    def finish(self) -> None:
+        """No more hosts will come: `run` ends when those submitted are done."""
+        self._inbox.close()
+
+    def cancel(self) -> None:
+        """Stop at once. `run` yields every unfinished host, `not_tested` where there is no state yet, and ends."""
+        self._inbox.cancel()
+
+    def progress(self, key: Hashable) -> tuple[int, int] | None:
+        """Ports settled and ports in all of a host under way; None for one that is finished or unknown."""
+        host = self._inbox.find(key)
+        return (len(host.ports) - host.remaining, len(host.ports)) if host else None
+
+    @property
+    def stats(self) -> ProbeStats:
+        """A snapshot."""
+        return ProbeStats(
+            sent=self._sent,
+            answered=self._answered,
+            retried=self._retried,
+            in_flight=self._window.in_flight,
+            hosts_waiting=len(self._inbox),
+            turns=self._turns,
+        )
+
+    def run(self) -> Iterator[list[HostResult]]:
+        """Probe, and yield hosts in batches as they are finished.
+
+        Nothing happens while the caller holds a batch: hand it on, to a queue say, and come back.
+        """
+        with ExitStack() as stack:
+            self._wake_fd = stack.enter_context(self._inbox.opened())
+            self._epoll = stack.enter_context(select.epoll())
+            self._epoll.register(self._wake_fd, select.EPOLLIN)
+            self._pool = SocketPool(self._epoll, most_open=self._budgets.max_inflight)
+            stack.callback(self._pool.close)
+            while not self._inbox.is_over():
+                self._turn()
+                if self._finished:
+                    batch, self._finished = self._finished, []
+                    handed_over_at = monotonic()
+                    yield batch
+                    self._was_held_up = monotonic() - handed_over_at > HELD_UP_SECONDS
+
+    def _normalised(self, ports: Sequence[int]) -> tuple[int, ...]:
+        """Ascending and without repeats. The hosts of a job share one tuple, which is sorted, and kept, once."""
+        given, found = self._same_ports  # one read and one write of the pair: other threads may do the same
+        if given is ports:
+            return found
+        found = tuple(sorted(set(ports)))
+        if found and not 1 <= found[0] <= found[-1] <= 65535:
+            raise ValueError("Ports run from 1 to 65535.")
+        if isinstance(ports, tuple):  # a list may change
+            self._same_ports = (ports, found)
+        return found
+
+    # -- One turn ---------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._turns += 1
+        self._admit()
+        if self._inbox.is_cancelled:
+            self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
+            return
+        self._launch()
+        self._listen()
+        self._expire()
+        self._ring_alarms()
+        if not len(self._inbox):
+            self._pool.drain()  # idle: others may need the descriptors
+
+    def _admit(self) -> None:
+        for host in self._inbox.take_new():
+            if host.remaining:
+                self._rotation.add(host)
+            elif not host.is_finished:
+                self._finish(host)
+
+    def _launch(self) -> None:
+        now = monotonic()
+        self._window.recover(now=now)
+        left = TURN_BURST
+        while left > 0 and self._window.room > 0 and now >= self._rests_until:
+            host = self._rotation.take(may_pace=self._bucket.wait_seconds(now=now) == 0)
+            if host is None:
+                return
+            if host.has_begun or self._may_begin(host, now):
+                count = min(host.room, HOST_BURST, left, self._window.room)
+                if host.is_paced:
+                    count = self._bucket.take(count, now=now)
+                self._launch_burst(host, count)
+                self._requeue(host)
+                left -= count
+            left -= 1  # also for a host that had nothing to launch: the loop stays bounded
+
+    def _may_begin(self, host: Host, now: float) -> bool:
+        """Ask the scope policy, the last time before a packet leaves."""
+        if host.is_finished:
+            return False
+        if not self._may_connect(host.plan.address):
+            self._give_up([host], PortState.REFUSED, "scope")
+            return False
+        host.begin(now=now)
+        if host.deadline_at is not None:
+            self._alarms.add(host, at=host.deadline_at)
+        return True
+
+    def _launch_burst(self, host: Host, count: int) -> None:
+        for sent in range(count):
+            index, attempt = host.next_probe()
+            shortage = self._send(host, index, attempt)
+            if shortage:
+                host.retry(index, attempt)  # as the same attempt: none was made
+                if host.is_paced:
+                    self._bucket.put_back(count - sent)
+                self._starve(host, shortage)
+                return
+
+    def _send(self, host: Host, index: int, attempt: int) -> int:
+        """Begin one connection. Returns 0, or the error that says that the system has nothing left to begin it with."""
+        try:
+            flight = self._pool.take(host.family)
+        except OSError as error:
+            return error.errno or -1
+        address = host.socket_address(index)
+        now = monotonic()
+        error_number = flight.socket.connect_ex(address)
+        if error_number in OUT_OF_PORTS or error_number in OUT_OF_DESCRIPTORS:
+            self._pool.discard(flight)
+            return error_number
+        if not flight.is_watched:
+            try:
+                self._pool.watch(flight)
+            except OSError as error:
+                self._pool.discard(flight)
+                return error.errno or -1
+        flight.carry(host, index, attempt, address, now)
+        self._take_off(flight, host)
+        if error_number not in IN_PROGRESS:
+            self._land(flight, host, outcome(flight.socket, error_number), now)
+        return 0
+
+    def _take_off(self, flight: Flight, host: Host) -> None:
+        flight.expires_at = flight.sent_at + self._wait_seconds(host, flight.attempt)
+        self._expiries.add(flight, at=flight.expires_at)
+        self._sent += 1
+        self._window.in_flight += 1
+        host.window.in_flight += 1
+        host.starved_since = self._starved_since = None
+
+    def _listen(self) -> None:
+        events = self._epoll.poll(self._sleep_seconds(), MAX_EVENTS)
+        flights = self._pool.flights
+        while events:
+            now = monotonic()
+            for fd, _ in events:
+                flight = flights.get(fd)
+                if flight is not None:
+                    host = flight.host
+                    if host is not None:  # without one it is the echo of a socket that was parked since
+                        self._land(flight, host, outcome(flight.socket, flight.socket.connect_ex(flight.address)), now)
+                elif fd == self._wake_fd:
+                    os.eventfd_read(fd)
+            events = self._epoll.poll(0, MAX_EVENTS) if len(events) == MAX_EVENTS else []
+        self._was_held_up = False
+
+    def _expire(self) -> None:
+        now = monotonic()
+        for flight in self._expiries.due(now=now):
+            # A flight is in the wheel once for each probe it ever carried: only the present one counts.
+            host = flight.host
+            if host is not None and flight.expires_at <= now:
+                self._silence(flight, host)
+
+    def _ring_alarms(self) -> None:
+        now = monotonic()
+        for host in self._alarms.due(now=now):
+            if host.is_finished:
+                continue
+            if host.deadline_at is not None and host.deadline_at <= now:
+                self._give_up([host], PortState.NOT_TESTED, "deadline")
+            else:
+                host.is_resting = False
+                self._requeue(host)
+
+    def _sleep_seconds(self) -> float:
+        """How long to wait for events: until the next thing that is due, and not at all while there is work."""
+        now = monotonic()
+        until = now + LONGEST_SLEEP_SECONDS
+        if self._window.room > 0 and self._rotation.has_free:
+            until = self._rests_until
+        elif self._window.room > 0 and self._rotation.has_paced:
+            until = min(until, max(self._rests_until, now + self._bucket.wait_seconds(now=now)))
+        if until <= now:
+            return 0.0
+        for at in (self._expiries.next_at(), self._alarms.next_at()):
+            until = until if at is None else min(until, at)
+        return max(0.0, until - now)
+
+    # -- What becomes of a probe ------------------------------------------------------------------------------------
+
+    def _land(self, flight: Flight, host: Host, found: Outcome, now: float) -> None:
+        """Deal with the outcome of a probe in flight."""
+        if found is NOTHING_YET:
+            return
+        if found is GAVE_UP:
+            self._silence(flight, host)
+            return
+        index, attempt, latency = flight.index, flight.attempt, now - flight.sent_at
+        if found is CLOSED:
+            self._pool.park(flight)
+        elif found is OPEN:
+            self._pool.reset(flight)
+        else:
+            self._pool.discard(flight)
+        if found.state is None:  # it met itself
+            host.retry(index, attempt)
+            self._landed(host)
+            return
+        if found.is_answer:
+            self._learn(host, attempt, latency)
+        latency_ms = round(latency * 1000, 3) if found.is_answer else None
+        self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
+
+    def _silence(self, flight: Flight, host: Host) -> None:
+        """No answer in time: ask again, or believe it."""
+        self._pool.discard(flight)
+        index, attempt = flight.index, flight.attempt
+        if attempt < attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts):
+            self._retried += 1
+            host.retry(index, attempt + 1)
+            self._landed(host)
+        else:
+            self._settle(host, index, Probe(host.ports[index], PortState.FILTERED, "timeout", attempt, None))
+
+    def _settle(self, host: Host, index: int, probe: Probe) -> None:
+        host.settle(index, probe)
+        self._window.grow()
+        self._landed(host)
+        if not host.remaining:
+            self._finish(host)
+
+    def _landed(self, host: Host) -> None:
+        self._window.in_flight -= 1
+        host.window.in_flight -= 1
+        host.window.grow()
+        self._requeue(host)
+
+    def _requeue(self, host: Host) -> None:
+        if not host.is_queued and host.room > 0:
+            self._rotation.add(host)
+
+    def _learn(self, host: Host, attempt: int, latency_seconds: float) -> None:
+        self._answered += 1
+        crowd = self._crowds[host.is_paced]
+        trusted = None if self._was_held_up else latency_seconds
+        host.path.heard(attempt=attempt, latency_seconds=trusted)
+        crowd.heard(attempt=attempt, latency_seconds=trusted)
+        if crowd.answers in RETHINK_AT_ANSWERS:
+            self._rethink()
+
+    def _rethink(self) -> None:
+        """Shorten the waits that were guessed before anyone had answered."""
+        for flight in self._pool.flights.values():
+            host = flight.host
+            if host is not None:
+                expires_at = flight.sent_at + self._wait_seconds(host, flight.attempt)
+                if expires_at < flight.expires_at:
+                    flight.expires_at = expires_at
+                    self._expiries.add(flight, at=expires_at)
+
+    def _wait_seconds(self, host: Host, attempt: int) -> float:
+        return wait_seconds(host.path, self._crowds[host.is_paced], attempt=attempt, may_be_far=host.is_paced)
+
+    # -- Shortages and endings --------------------------------------------------------------------------------------
+
+    def _starve(self, host: Host, error: int) -> None:
+        """Something ran out: shrink, rest, try again. It becomes an error only when nothing of ours can be the cause."""
+        now = monotonic()
+        if error in OUT_OF_PORTS:  # towards this destination: the others go on
+            since = host.starved_since = host.starved_since or now
+            is_ours = host.window.in_flight > 0
+            host.is_resting = True
+            self._alarms.add(host, at=now + REST_SECONDS)
+        else:
+            since = self._starved_since = self._starved_since or now
+            is_ours = self._window.in_flight > 0
+            self._window.shrink(now=now)
+            self._rests_until = 0.0 if is_ours else now + REST_SECONDS
+        if not is_ours and now - since > STARVED_SECONDS:
+            self._rests_until = 0.0
+            self._give_up([host], PortState.ERROR, error_name(error))
+
+    def _give_up(self, hosts: list[Host], state: PortState, reason: str) -> None:
+        """Settle what is left of the hosts, and finish them."""
+        self._ground({id(host) for host in hosts if host.window.in_flight})
+        for host in hosts:
+            host.settle_rest(state, reason)
+            self._finish(host)
+
+    def _ground(self, hosts: set[int]) -> None:
+        """Take back what those hosts have in flight; that attempt was made, so the next one is what is left."""
+        if not hosts:
+            return
+        for flight in list(self._pool.flights.values()):
+            host = flight.host
+            if host is not None and id(host) in hosts:
+                host.retry(flight.index, flight.attempt + 1)
+                host.window.in_flight -= 1
+                self._window.in_flight -= 1
+                self._pool.discard(flight)
+
+    def _finish(self, host: Host) -> None:
+        host.is_finished = True
+        self._inbox.forget(host)
+        self._finished.append(host.result())

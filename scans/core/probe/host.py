@@ -1,0 +1,131 @@
+"""The state of one host while it is probed: what is asked, what came back, how much may be under way."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv6Address
+
+from scans.core.probe.patience import PathEstimate
+from scans.core.probe.plans import HostPlan, HostResult
+from scans.core.probe.window import Window
+from scans.core.types import PortState, Probe
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Host:
+    """One plan under way. Ports are known by their index in `ports`, which ascend."""
+
+    __slots__ = (
+        "_next_index",
+        "_probes",
+        "_retries",
+        "_scope_id",
+        "_text",
+        "deadline_at",
+        "family",
+        "has_begun",
+        "is_finished",
+        "is_paced",
+        "is_queued",
+        "is_resting",
+        "path",
+        "plan",
+        "ports",
+        "remaining",
+        "started_at",
+        "starved_since",
+        "window",
+    )
+
+    def __init__(self, plan: HostPlan, *, ports: tuple[int, ...], window: Window) -> None:
+        self.plan = plan
+        self.ports = ports
+        self.is_paced = plan.is_paced
+        self.family = socket.AF_INET6 if plan.address.version == 6 else socket.AF_INET
+        self._text, _, scope = str(plan.address).partition("%")
+        self._scope_id = _interface_index(scope) if isinstance(plan.address, IPv6Address) and scope else 0
+        self.window = window
+        self.path = PathEstimate()
+        self.has_begun = self.is_queued = self.is_resting = self.is_finished = False
+        self.started_at: datetime | None = None
+        self.deadline_at: float | None = None
+        self.starved_since: float | None = None  # when the kernel began to deny this host every source port
+        self.remaining = len(ports)
+        self._next_index = 0
+        self._retries: deque[tuple[int, int]] = deque()  # index, attempt
+        self._probes: list[Probe | None] = []  # filled once it begins: most hosts of a large job are waiting
+
+    def begin(self, *, now: float) -> None:
+        """The first probe is about to leave."""
+        self.has_begun = True
+        self.started_at = datetime.now(UTC)
+        if self.plan.deadline_seconds is not None:
+            self.deadline_at = now + self.plan.deadline_seconds
+        self._probes = [None] * len(self.ports)
+
+    @property
+    def room(self) -> int:
+        """How many probes may leave now."""
+        if self.is_resting or self.is_finished:
+            return 0
+        return min(self.window.room, len(self._retries) + len(self.ports) - self._next_index)
+
+    def next_probe(self) -> tuple[int, int]:
+        """Index and attempt of what to send next. Retries go first, so that what they teach comes in time."""
+        if self._retries:
+            return self._retries.popleft()
+        self._next_index += 1
+        return self._next_index - 1, 1
+
+    def retry(self, index: int, attempt: int) -> None:
+        """Ask that port (again) as the given attempt."""
+        self._retries.append((index, attempt))
+
+    def socket_address(self, index: int) -> SocketAddress:
+        """What to connect to. An address and never a name: nothing here may start a look-up."""
+        if self.family == socket.AF_INET:
+            return self._text, self.ports[index]
+        return self._text, self.ports[index], 0, self._scope_id
+
+    def settle(self, index: int, probe: Probe) -> None:
+        """That port has its state."""
+        self._probes[index] = probe
+        self.remaining -= 1
+
+    def settle_rest(self, state: PortState, reason: str) -> None:
+        """Give every port without a state this one. Nothing of this host may be in flight any more."""
+        probes = self._probes or [None] * len(self.ports)
+        made = {index: attempt - 1 for index, attempt in self._retries}
+        self._probes = [
+            probe or Probe(port, state, reason, made.get(index, 0), None)
+            for index, (port, probe) in enumerate(zip(self.ports, probes, strict=True))
+        ]
+        self.remaining = 0
+
+    def result(self) -> HostResult:
+        """The finished host, for the caller."""
+        now = datetime.now(UTC)
+        return HostResult(
+            key=self.plan.key,
+            address=self.plan.address,
+            probes=tuple(self._settled()),
+            started_at=self.started_at or now,
+            finished_at=now,
+        )
+
+    def _settled(self) -> Iterator[Probe]:
+        for probe in self._probes:
+            assert probe is not None, "a host is finished when every port is settled"  # noqa: S101 - for the type checker
+            yield probe
+
+
+def _interface_index(scope: str) -> int:
+    """The number of a link-local zone; 0 for one that this machine does not have, which connect() then refuses."""
+    try:
+        return int(scope) if scope.isascii() and scope.isdigit() else socket.if_nametoindex(scope)
+    except OSError:
+        return 0

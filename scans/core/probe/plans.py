@@ -1,0 +1,47 @@
+"""What goes into the engine and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from scans.core.types import IPAddress, Probe
+
+
+class EngineClosedError(RuntimeError):
+    """The engine takes no more plans: `finish` was called, or `run` has ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostPlan:
+    """One address to probe."""
+
+    key: Hashable  # the caller's name for it, unique among the hosts under way
+    address: IPAddress
+    ports: Sequence[int]  # in any order; a port named twice is probed once
+    is_paced: bool  # counts against the rate: true for global addresses
+    deadline_seconds: float | None = None  # from its first probe; what is left then is not_tested
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostResult:
+    """Everything about one address, once every port has its state."""
+
+    key: Hashable
+    address: IPAddress
+    probes: tuple[Probe, ...]  # ascending by port, one for each planned port
+    started_at: datetime  # when the first probe left; when it was given up, if none did
+    finished_at: datetime
+
+
+class ProbeStats(NamedTuple):
+    """How the engine is doing, read at any time from any thread."""
+
+    sent: int  # connects begun, retries included
+    answered: int
+    retried: int
+    in_flight: int
+    hosts_waiting: int  # submitted and not finished
+    turns: int  # moves with every turn of the loop: when it stands still, the loop does

@@ -1,0 +1,76 @@
+"""How much of what could be known is known, and what is not, in words.
+
+Everything is counted for each address: 24 ports on two addresses are 48, so that the counts add up on a page.
+A port that was asked for and not tested counts as tested without an answer, because it is one thing less known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scans.core.risk.words import port_list
+from scans.core.text import clean_text
+from scans.core.types import AddressReport, Completeness, PortState, SourceState
+
+ANSWERED_STATES = frozenset({PortState.OPEN, PortState.CLOSED})
+NOT_ASKED_STATES = frozenset({SourceState.SKIPPED, SourceState.NOT_APPLICABLE})
+SILENT_STATES = {
+    PortState.FILTERED: "did not answer",
+    PortState.UNREACHABLE: "could not be reached",
+    PortState.ERROR: "could not be probed, an error on this machine",
+    PortState.NOT_TESTED: "were not tested",
+    PortState.REFUSED: "are outside the allowed scope",
+}
+SOURCE_DOUBTS = {  # ok and empty are answers, and a source that is not applicable is not missed
+    SourceState.STALE: "did not answer, an older answer stands in",
+    SourceState.RATE_LIMITED: "could not be asked",
+    SourceState.UNAUTHORIZED: "refused the request",
+    SourceState.FAILED: "failed",
+    SourceState.SKIPPED: "was not asked",
+}
+MANY_OPEN_PORTS = 100  # above it a host more likely answers on every port than runs so many services
+MAX_REASON_CHARS = 120
+
+
+def completeness(addresses: Sequence[AddressReport]) -> Completeness:
+    """Counts and doubts over all addresses of a target."""
+    probes = [probe for address in addresses for probe in address.probes]
+    asked = [s for address in addresses for s in address.sources if s.state not in NOT_ASKED_STATES]
+    return Completeness(
+        ports_answered=sum(probe.state in ANSWERED_STATES for probe in probes),
+        ports_tested=len(probes),
+        sources_answered=sum(s.state in (SourceState.OK, SourceState.EMPTY) for s in asked),
+        sources_asked=len(asked),
+        doubts=(*port_doubts(addresses), *source_doubts(addresses)),
+    )
+
+
+def port_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """One sentence for each reason why ports are unknown, named by address if there are several."""
+    doubts = []
+    for address in addresses:
+        where = f"On {address.address}, " if len(addresses) > 1 else ""
+        for state, words in SILENT_STATES.items():
+            if ports := [probe.port for probe in address.probes if probe.state is state]:
+                doubts.append(f"{where}{len(ports)} of {len(address.probes)} ports {words} ({port_list(ports)}).")
+        if (count := sum(probe.state is PortState.OPEN for probe in address.probes)) > MANY_OPEN_PORTS:
+            doubts.append(f"{where}{count} ports are open: the host may accept connections on every port.")
+    return tuple(doubts)
+
+
+def source_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """One sentence for each source and reason why its answer is missing or old."""
+    concerned: dict[tuple[str, SourceState, str], list[str]] = {}
+    asked: dict[str, int] = {}
+    for address in addresses:
+        for result in address.sources:
+            asked[result.source] = asked.get(result.source, 0) + 1
+            if result.state in SOURCE_DOUBTS:
+                reason = clean_text(result.reason, limit=MAX_REASON_CHARS).rstrip(" .")
+                concerned.setdefault((result.source, result.state, reason), []).append(str(address.address))
+    return tuple(
+        f"{clean_text(source, limit=40)} {SOURCE_DOUBTS[state]}"
+        + ("" if len(names) == asked[source] else f" for {', '.join(names)}")
+        + (f": {reason}." if reason else ".")
+        for (source, state, reason), names in concerned.items()
+    )

@@ -1,0 +1,117 @@
+"""The numbered facts that the model sees, and what it may therefore say.
+
+Built from the stored evidence and verdict (their shape is written down in `scans/core/wire.py`), because the model
+is asked later than the scan. The list is minimal and redacted: no target as written, no address, no host name, no
+silent or closed port by number. So a port that the model names is open and in the facts, or it is invented.
+
+What a service said about the address stands apart as `untrusted_observations`; nothing in it widens what the
+model may say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scans.core.ports import service_name
+from scans.core.risk.words import port_list, service_list
+from scans.core.text import clean_text
+from scans.core.types import Level
+
+MAX_SAID_CHARS = 200
+MAX_FINDINGS = 12
+MAX_ADDRESSES = 8
+CVE = re.compile(r"cve-\d{4}-\d{4,7}", re.IGNORECASE)
+_SAID = ("country", "organisation", "isp", "as_name")
+_FLAGS = ("is_proxy", "is_mobile", "is_hosting")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFacts:
+    """The facts as JSON text, and the same as sets for the validator."""
+
+    text: str
+    count: int
+    level: Level
+    rules: tuple[str, ...]  # that fired and are in the text, worst first
+    ports: frozenset[int]  # open ones; no other port may be named
+    numbers: frozenset[int]  # every whole number in the trusted part of the text
+    cves: frozenset[str]  # in lower case
+    services: str  # every word in the trusted part that could be a service's name, in lower case
+
+
+def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelFacts:
+    """The facts about one finished target."""
+    addresses = evidence["addresses"][:MAX_ADDRESSES]
+    findings = verdict["findings"][:MAX_FINDINGS]
+    statements = [*map(_finding, findings), *map(_address, addresses), *_sources(addresses)]
+    trusted = {
+        "risk_level": verdict["level"],
+        "risk_score": verdict["score"],
+        "ports_answered": verdict["completeness"]["ports_answered"],
+        "ports_tested": verdict["completeness"]["ports_tested"],
+        "facts": [{"id": f"F{number}", **statement} for number, statement in enumerate(statements, 1)],
+    }
+    trusted_text = json.dumps(trusted, ensure_ascii=False, sort_keys=True)
+    ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
+    return ModelFacts(
+        text=json.dumps({**trusted, "untrusted_observations": _observations(addresses)}, ensure_ascii=False, sort_keys=True),
+        count=len(statements),
+        level=Level(verdict["level"]),
+        rules=tuple(finding["rule_id"] for finding in findings),
+        ports=frozenset(ports),
+        numbers=frozenset(int(digits) for digits in re.findall(r"\d{1,9}", trusted_text)) | ports,
+        cves=frozenset(cve.lower() for cve in CVE.findall(trusted_text)),
+        services=f"{trusted_text} {' '.join(sorted({service_name(port) for port in ports}))}".lower(),
+    )
+
+
+def expand(compact_ports: str) -> Iterable[int]:
+    """The opposite of `ports.compact`, for text that we wrote ourselves: "22,80-82" gives 22, 80, 81, 82."""
+    for part in filter(None, compact_ports.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _finding(finding: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        "rule": finding["rule_id"],
+        "title": finding["title"],
+        "points": finding["points"],
+        "evidence": clean_text(finding["evidence"], limit=MAX_SAID_CHARS),
+        "remediation": clean_text(finding["remediation"], limit=MAX_SAID_CHARS),
+    }
+
+
+def _address(address: Mapping[str, Any]) -> dict[str, object]:
+    """What one address showed, without the address."""
+    ports = {state: tuple(expand(text)) for state, text in address["port_states"].items()}
+    counts = {f"ports_{state}": len(found) for state, found in ports.items() if found and state != "open"}
+    return {
+        "is_public": address["is_global"],
+        "open_ports": port_list(ports["open"]) or "none",
+        "usual_services": service_list(ports["open"]) or "none",
+        **counts,
+    }
+
+
+def _sources(addresses: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """What each look-up answered in flags and words of ours; a reason in the service's words is left out."""
+    return [
+        {"source": source["source"], "state": source["state"], **_known(source["facts"], _FLAGS)}
+        for address in addresses
+        for source in address["sources"]
+    ]
+
+
+def _observations(addresses: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
+    said = [_known(source["facts"], _SAID) for address in addresses for source in address["sources"]]
+    return [observation for observation in said if observation]
+
+
+def _known(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, object]:
+    known = {name: facts[name] for name in names if facts.get(name) is not None}
+    return {n: clean_text(value, limit=MAX_SAID_CHARS) if isinstance(value, str) else value for n, value in known.items()}

@@ -1,0 +1,330 @@
+"""The model's client: asks Gemini to explain the facts, and falls back to the deterministic words whatever happens.
+
+Every failure ends in a Summary with a state and a short reason made here. Neither the service's error texts nor
+the library's are shown or logged: they may hold the whole reply, or the key.
+
+What google-genai 3.4.0 does unless told otherwise, each seen against a local server: it waits for ever; its timeout
+counts per read, so that dripped bytes never meet it (hence a deadline of our own); it continues a cut answer without
+end; it follows redirects to other hosts and takes the key along; it obeys proxies and base URLs of the environment.
+Its retries do not know what the service asks for, so they are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from scans.core.egress import GEMINI_BASE_URL
+from scans.core.options import AiOptions
+from scans.core.summary.deadline import within
+from scans.core.summary.facts import ModelFacts, facts_for
+from scans.core.summary.prompt import INSTRUCTION, PROMPT_VERSION, answer_schema, contents
+from scans.core.summary.validator import Rejection, validate
+from scans.core.text import clean_text
+from scans.core.types import Outcome, Summary, SummaryState
+
+if TYPE_CHECKING:
+    import httpx2
+    from google import genai
+    from google.genai.types import GenerateContentConfig, GenerateContentResponse
+
+NO_KEY_TEXT = "Gemini API key not configured"
+MAX_ATTEMPTS = 3
+LONGEST_WAIT_SECONDS = 5.0  # asked to wait longer, we give up at once: a report is not held back for its words
+PAUSE_SECONDS = 0.5  # before asking again when nobody said how long
+MAX_REPLY_BYTES = 1 << 20
+MAX_OUTPUT_TOKENS = 4096  # thinking counts, too: the answer itself needs about 300
+MAX_COUNT = 10**9  # of tokens, as far as we believe the service
+PASSING_STATUSES = frozenset({500, 502, 503, 504})
+LEAST_KEY_CHARS = 8  # a shorter "key" occurs in a text by chance
+
+log = logging.getLogger(__name__)
+
+
+class NoAnswerError(Exception):
+    """The model was not asked or gave no usable answer. With `retry_in_seconds`, asking again may help."""
+
+    def __init__(self, state: SummaryState, reason: str, *, retry_in_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.state = state
+        self.reason = reason
+        self.retry_in_seconds = retry_in_seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """A reply with status 200; `problem` says why there is no usable answer in it."""
+
+    text: str = ""
+    problem: str = ""
+    model: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+
+class GeminiClient:
+    """Explains one target at a time; safe to use from several threads.
+
+    `permit` is called with the base URL before each request and raises PermissionError to forbid it.
+    """
+
+    def __init__(self, options: AiOptions, *, permit: Callable[[str], None] | None = None) -> None:
+        self._options = options
+        self._permit = permit
+        self._base_url = options.base_url or GEMINI_BASE_URL
+
+    def explain(self, evidence: Mapping[str, Any], verdict: Mapping[str, Any], deterministic: Summary) -> Summary:
+        """The model's words, or the deterministic ones with the reason. The level is never touched."""
+        started_at = time.monotonic()
+        try:
+            self._check_may_ask(evidence)
+            facts = facts_for(evidence, verdict)
+            reply = self._ask(facts, give_up_at=started_at + self._options.timeout_seconds)
+        except NoAnswerError as error:
+            log.info("No words of the model (%s): %s", error.state, error.reason)
+            text = NO_KEY_TEXT if error.state is SummaryState.NO_KEY else deterministic.text
+            return replace(deterministic, state=error.state, reason=error.reason, text=text)
+        usage = {
+            **reply.usage,
+            "latency_ms": round((time.monotonic() - started_at) * 1000),
+            "facts": facts.count,
+            "prompt_version": PROMPT_VERSION,
+        }
+        return _summary(replace(deterministic, model=reply.model or self._options.model, usage=usage), reply, facts)
+
+    def _check_may_ask(self, evidence: Mapping[str, Any]) -> None:
+        if evidence["outcome"] != Outcome.DONE:
+            raise NoAnswerError(SummaryState.SKIPPED, "there is nothing to explain: the target was not scanned")
+        if not self._options.api_key:
+            raise NoAnswerError(SummaryState.NO_KEY, NO_KEY_TEXT)
+        if not re.fullmatch(r"[!-~]+", self._options.api_key):  # it becomes a header
+            raise NoAnswerError(SummaryState.UNAUTHORIZED, "the API key holds characters that no key has")
+        if not self._options.send_private and not all(address["is_global"] for address in evidence["addresses"]):
+            reason = "facts about an address that is not public do not leave (AI_SEND_PRIVATE=1 allows it)"
+            raise NoAnswerError(SummaryState.SKIPPED, reason)
+
+    def _ask(self, facts: ModelFacts, *, give_up_at: float) -> Reply:
+        """A few attempts within one deadline. Raises NoAnswerError."""
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                self._check_permit()
+                return _read(self._call(facts, give_up_at=give_up_at), self._options.api_key)
+            except NoAnswerError as error:
+                wait = error.retry_in_seconds
+                is_last = attempt == MAX_ATTEMPTS - 1
+                if is_last or wait is None or wait > LONGEST_WAIT_SECONDS or time.monotonic() + wait >= give_up_at:
+                    raise
+                time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _check_permit(self) -> None:
+        try:
+            if self._permit:
+                self._permit(self._base_url)
+        except PermissionError as error:
+            raise NoAnswerError(SummaryState.SKIPPED, clean_text(str(error)) or "not permitted") from error
+
+    def _call(self, facts: ModelFacts, *, give_up_at: float) -> GenerateContentResponse:
+        """One request. Its client is its own (20 ms): closing that ends this request and nobody else's."""
+        seconds_left = max(0.1, give_up_at - time.monotonic())
+        try:
+            with closing(self._client(seconds_left)) as client:
+                return within(
+                    seconds_left,
+                    lambda: client.models.generate_content(
+                        model=self._options.model, contents=contents(facts), config=_config(facts)
+                    ),
+                )
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        except Exception as error:  # the edge: a hostile reply can raise anything inside the library
+            raise self._translated(error) from error
+
+    def _client(self, timeout_seconds: float) -> genai.Client:
+        from google import genai
+        from google.genai import types
+
+        return genai.Client(
+            api_key=self._options.api_key,
+            enterprise=False,  # otherwise a variable of the environment can choose another service
+            http_options=types.HttpOptions(
+                base_url=self._base_url,
+                api_version=self._options.api_version,
+                timeout=max(1, int(timeout_seconds * 1000)),
+                headers={"Accept-Encoding": "identity"},
+                client_args={
+                    "follow_redirects": False,
+                    "trust_env": False,
+                    "verify": self._tls,
+                    "event_hooks": {"response": [_limit_body]},
+                },
+            ),
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()  # the system's trust store, or SSL_CERT_FILE
+
+    def _translated(self, error: Exception) -> NoAnswerError:
+        """Any error as a state and a reason of ours."""
+        import httpx2
+        from google.genai import errors
+
+        if isinstance(error, NoAnswerError):
+            return error
+        if isinstance(error, errors.APIError):
+            return _refused(error.code, error.details)
+        if isinstance(error, httpx2.TimeoutException):
+            return self._too_slow()
+        if isinstance(error, httpx2.ConnectError):
+            return NoAnswerError(SummaryState.FAILED, "no connection to the service", retry_in_seconds=PAUSE_SECONDS)
+        if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
+            return NoAnswerError(SummaryState.FAILED, "the connection was cut", retry_in_seconds=PAUSE_SECONDS)
+        return NoAnswerError(SummaryState.FAILED, "the reply could not be read")
+
+    def _too_slow(self) -> NoAnswerError:
+        return NoAnswerError(SummaryState.FAILED, f"no answer within {self._options.timeout_seconds:g} s")
+
+
+def _summary(fallback: Summary, reply: Reply, facts: ModelFacts) -> Summary:
+    """The words of the model if they hold, else the fallback with what was wrong with them."""
+    if reply.problem:
+        return replace(fallback, state=SummaryState.FAILED, reason=reply.problem)
+    answer = validate(reply.text, facts)
+    if isinstance(answer, Rejection):
+        log.info("The model's words were rejected: %s", answer.reason)
+        return replace(fallback, state=SummaryState.REJECTED, reason=answer.reason)
+    return replace(
+        fallback,
+        state=SummaryState.WRITTEN,
+        text=answer.text,
+        recommendation=answer.recommendation,
+        citations=answer.cited_rules,
+    )
+
+
+# The request
+
+
+def _config(facts: ModelFacts) -> GenerateContentConfig:
+    from google.genai import types
+
+    return types.GenerateContentConfig(
+        system_instruction=INSTRUCTION,
+        temperature=0.1,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        response_mime_type="application/json",
+        response_json_schema=answer_schema(facts),
+        automatic_continuation=False,
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        safety_settings=[  # words about attacks are what a report is made of
+            types.SafetySetting(
+                category=types.HarmCategory.HARM_CATEGORY_DANGEROUS_CONTENT,
+                threshold=types.HarmBlockThreshold.BLOCK_ONLY_HIGH,
+            )
+        ],
+    )
+
+
+# The reply
+
+
+def _limit_body(response: httpx2.Response) -> None:
+    """Read the body here, up to a cap. A compressed one was not asked for and may be a bomb."""
+    import httpx2
+
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise NoAnswerError(SummaryState.FAILED, "the reply could not be read")
+    stream, body = response.stream, bytearray()
+    if not isinstance(stream, httpx2.SyncByteStream):
+        raise TypeError("an asynchronous stream in a synchronous client")
+    try:
+        for chunk in stream:
+            body += chunk
+            if len(body) > MAX_REPLY_BYTES:
+                raise NoAnswerError(SummaryState.FAILED, "the reply is too large")
+    finally:
+        stream.close()
+    response.stream = httpx2.ByteStream(bytes(body))
+
+
+def _read(response: GenerateContentResponse, api_key: str) -> Reply:
+    """Every way in which a 200 holds no answer. A service that plays the key back is not read at all."""
+    if len(api_key) >= LEAST_KEY_CHARS and api_key in response.model_dump_json():
+        return Reply(problem="the reply repeats the API key")
+    used = response.usage_metadata
+    counts = {
+        "prompt_tokens": used.prompt_token_count if used else None,
+        "candidates_tokens": used.candidates_token_count if used else None,
+        "thoughts_tokens": used.thoughts_token_count if used else None,
+    }
+    usage = {name: min(max(count, 0), MAX_COUNT) for name, count in counts.items() if count is not None}
+    text, problem = _answer(response)
+    return Reply(text=text, problem=problem, model=_model(response.model_version), usage=usage)
+
+
+def _answer(response: GenerateContentResponse) -> tuple[str, str]:
+    """The answer's text, or what is there instead of one."""
+    feedback = response.prompt_feedback
+    if feedback and feedback.block_reason:
+        return "", f"the model declined to answer ({_word(feedback.block_reason)})"
+    stop = response.candidates[0].finish_reason if response.candidates else None
+    if stop and _word(stop) == "MAX_TOKENS":
+        return "", "the answer was cut off (MAX_TOKENS)"
+    if stop and _word(stop) != "STOP":
+        return "", f"the model declined to answer ({_word(stop)})"
+    text = response.text
+    return (text, "") if text else ("", "the reply holds no answer")
+
+
+def _word(value: str) -> str:
+    """An enum's value, which the library also fills with what it does not know."""
+    word = str(getattr(value, "value", value))
+    return word if re.fullmatch(r"[A-Z_]{2,40}", word) else "unknown reason"
+
+
+def _model(said: str | None) -> str | None:
+    return said if said and re.fullmatch(r"[A-Za-z0-9._/-]{1,100}", said) else None
+
+
+# Errors of the service: {"error": {"code", "message", "status", "details": [{"@type", …}]}}
+
+
+def _refused(status: int, body: object) -> NoAnswerError:
+    """A reply with another status than 200. Only codes are used, never a message."""
+    details = list(_details(body))
+    if status in (401, 403) or any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
+        return NoAnswerError(SummaryState.UNAUTHORIZED, f"the service refused the API key (HTTP {status})")
+    if status == 404:
+        return NoAnswerError(SummaryState.FAILED, "model not available (HTTP 404)")
+    if status == 429:
+        return _rate_limited(details)
+    if 300 <= status < 400:
+        return NoAnswerError(SummaryState.FAILED, f"the service redirects, which is not followed (HTTP {status})")
+    wait = PAUSE_SECONDS if status in PASSING_STATUSES else None
+    return NoAnswerError(SummaryState.FAILED, f"the service answered HTTP {status}", retry_in_seconds=wait)
+
+
+def _rate_limited(details: list[Mapping[str, Any]]) -> NoAnswerError:
+    if "PerDay" in str([detail.get("violations") for detail in details]):
+        return NoAnswerError(SummaryState.RATE_LIMITED, "the quota of the day is used up (HTTP 429)")
+    for detail in details:
+        # A duration of protobuf's JSON form: "27s", "27.5s".
+        if match := re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s", str(detail.get("retryDelay")), re.ASCII):
+            wait = float(match[1])
+            reason = f"too many requests, to be asked again in {wait:g} s (HTTP 429)"
+            return NoAnswerError(SummaryState.RATE_LIMITED, reason, retry_in_seconds=wait)
+    return NoAnswerError(SummaryState.RATE_LIMITED, "too many requests (HTTP 429)")
+
+
+def _details(body: object) -> Iterator[Mapping[str, Any]]:
+    error = body.get("error") if isinstance(body, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(details, list):
+        yield from (detail for detail in details if isinstance(detail, dict))

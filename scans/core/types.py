@@ -1,0 +1,216 @@
+"""The frozen values that travel between the stages.
+
+    Target ─► Probe… ─► AddressReport ─► Verdict ─► Summary ─► Report
+              SourceResult ─┘             Finding ─┘
+
+A stage returns a new value and edits none. Missing is not false: None means "did not say".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+class TargetKind(StrEnum):
+    """What the user wrote: it decides whether DNS is asked and which port is always probed."""
+
+    IP = "ip"
+    NAME = "name"
+    URL = "url"
+
+
+class PortState(StrEnum):
+    """What one probe found. Only these; a timeout is never `closed`."""
+
+    OPEN = "open"
+    CLOSED = "closed"  # refused by a RST
+    FILTERED = "filtered"  # silence after every attempt
+    UNREACHABLE = "unreachable"  # ICMP said so, or there is no route
+    ERROR = "error"  # local: no descriptors, not permitted
+    NOT_TESTED = "not_tested"  # deadline or cancel came first
+    REFUSED = "refused"  # the scope policy forbids it
+
+
+class SourceState(StrEnum):
+    """What became of one question to one source; the same words for every source."""
+
+    OK = "ok"
+    EMPTY = "empty"  # it answered and knows nothing
+    STALE = "stale"  # an old answer, served because the source is down
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # switched off by a setting, or offline
+    NOT_APPLICABLE = "not_applicable"  # such an address is never asked about
+
+
+class Level(StrEnum):
+    """The risk level. `unknown` is not a low one: nothing was observed."""
+
+    UNKNOWN = "unknown"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Outcome(StrEnum):
+    """How the scan of one target ended."""
+
+    DONE = "done"
+    ERROR = "error"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """One thing to scan, normalised; every later step uses this object and never the text again."""
+
+    kind: TargetKind
+    text: str  # as written, minus userinfo and secret query values
+    host: str  # a canonical address, or the A-label of a name without trailing dot
+    address: IPAddress | None = None  # None for names and for URLs that hold a name
+    port: int | None = None  # a URL's port, always probed in addition
+    scheme: str | None = None
+    path: str = ""
+    notes: tuple[str, ...] = ()  # what normalisation changed, in words for the user
+
+    @property
+    def key(self) -> str:
+        """Targets fold when their keys are equal."""
+        return "|".join((self.kind, self.host, str(self.port or ""), self.scheme or "", self.path))
+
+
+class Probe(NamedTuple):
+    """The state of one TCP port; a tuple because a host may have 65,535 of them."""
+
+    port: int
+    state: PortState
+    reason: str  # syn-ack, conn-refused, timeout, icmp type 3 code 13, no-route, …
+    attempts: int
+    latency_ms: float | None  # of the attempt that was answered; None without an answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What intelligence says about one address. None or "" never stands for false."""
+
+    country: str | None = None
+    country_code: str | None = None
+    region: str | None = None
+    city: str | None = None
+    isp: str | None = None
+    organisation: str | None = None
+    asn: int | None = None
+    as_name: str | None = None
+    is_proxy: bool | None = None
+    is_mobile: bool | None = None
+    is_hosting: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceResult:
+    """One source's answer about one address, or why there is none."""
+
+    source: str
+    state: SourceState
+    reason: str = ""  # for every state but ok: what happened, in words
+    observed_at: datetime | None = None  # when the source said it; None if it said nothing
+    is_cached: bool = False
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddressReport:
+    """Everything seen at, and said about, one address of a target."""
+
+    address: IPAddress
+    is_global: bool  # counts as public: reachable by anyone
+    probes: tuple[Probe, ...]
+    sources: tuple[SourceResult, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One rule that fired, with what made it fire and what to do."""
+
+    rule_id: str
+    title: str
+    points: int
+    ports: tuple[int, ...]
+    evidence: str
+    remediation: str
+    reference: str
+    floor: Level | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completeness:
+    """How much of what could be known is known. It stands beside the level and never changes it."""
+
+    ports_answered: int
+    ports_tested: int
+    sources_answered: int
+    sources_asked: int
+    doubts: tuple[str, ...] = ()  # what is not known, and why, in words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The level and its reasons. The findings' points add up to the score, clipped at 100."""
+
+    level: Level
+    score: int
+    ruleset: str
+    findings: tuple[Finding, ...]
+    completeness: Completeness
+
+
+class SummaryState(StrEnum):
+    """Where the words came from, or why the model's are missing."""
+
+    DETERMINISTIC = "deterministic"  # nobody asked for a model
+    WRITTEN = "written"  # by the model, validated
+    NO_KEY = "no_key"
+    SKIPPED = "skipped"  # offline, or facts that may not leave
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+    REJECTED = "rejected"  # the model answered something the facts do not bear
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """The words of the report. `deterministic_text` is always there, whoever wrote `text`."""
+
+    state: SummaryState
+    text: str
+    recommendation: str | None
+    deterministic_text: str
+    reason: str = ""  # why the model's words are missing
+    model: str | None = None
+    citations: tuple[str, ...] = ()  # rule ids the model relied on
+    usage: Mapping[str, int] = field(default_factory=dict)  # tokens and milliseconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """The finished scan of one target."""
+
+    target: Target
+    outcome: Outcome
+    addresses: tuple[AddressReport, ...]
+    verdict: Verdict
+    summary: Summary
+    started_at: datetime
+    finished_at: datetime
+    error_code: str | None = None  # resolve_failed, refused_scope, …: None exactly when the outcome is done
+    error: str | None = None  # the same in words

@@ -1,0 +1,331 @@
+"""Reports as plain JSON values, in storage and on the wire: the one place that knows both.
+
+    Report ─► evidence_dict ─┐
+    Verdict ► verdict_dict ──┼─► wire_result ─► one entry of results[]
+    Summary ► summary_dict ──┘
+
+The three dicts are stored, never overwrite each other, and are all that `wire_result` needs:
+
+    evidence  {schema, target {text, kind, host, port, scheme, path, notes}, outcome, error {code, detail} | None,
+               started_at, finished_at,
+               addresses [{address, is_global, port_states {state: "22,80-82"}, probes [[port, state, reason, attempts,
+               latency_ms]], sources [{source, state, reason, observed_at, is_cached, facts {only what is known}}]}]}
+    verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
+               reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
+    summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
+
+`port_states` is always complete. `probes` holds every probe of an address with up to 1,000 ports, and only the open
+ones above that. `scans/core/summary/facts.py` reads evidence and verdict by these names.
+
+Every text from outside passes `clean_text` here once more, whatever its stage did: Postgres refuses NUL, lone surrogates
+and NaN, and one such value would cost the whole row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+from scans.core.ports import compact, service_name
+from scans.core.summary.facts import expand
+from scans.core.text import clean_text
+from scans.core.types import (
+    AddressReport,
+    Facts,
+    Finding,
+    Outcome,
+    PortState,
+    Probe,
+    Report,
+    SourceResult,
+    SourceState,
+    Summary,
+    SummaryState,
+    Target,
+    Verdict,
+)
+
+SCHEMA = 1
+MAX_LISTED_PORTS = 1000
+MAX_TEXT_CHARS = 2048
+BEST_FIRST = (  # which state a port has that several addresses answer for
+    PortState.OPEN,
+    PortState.CLOSED,
+    PortState.FILTERED,
+    PortState.UNREACHABLE,
+    PortState.ERROR,
+    PortState.NOT_TESTED,
+    PortState.REFUSED,
+)
+SERVICE_CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", "is_hosting": "Hosting Provider"}
+SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
+
+Json = dict[str, Any]
+
+
+# Values to stored dicts
+
+
+def evidence_dict(report: Report) -> Json:
+    """What was seen. Immutable once the report is final."""
+    error = None
+    if report.outcome is not Outcome.DONE:
+        error = {"code": _text(report.error_code or "unknown"), "detail": _text(report.error or "")}
+    return {
+        "schema": SCHEMA,
+        "target": _target_dict(report.target),
+        "outcome": report.outcome.value,
+        "error": error,
+        "started_at": _time(report.started_at),
+        "finished_at": _time(report.finished_at),
+        "addresses": [_address_dict(address) for address in report.addresses],
+    }
+
+
+def verdict_dict(verdict: Verdict) -> Json:
+    """The level and its reasons."""
+    known = verdict.completeness
+    return {
+        "schema": SCHEMA,
+        "level": verdict.level.value,
+        "score": verdict.score,
+        "ruleset": _text(verdict.ruleset),
+        "findings": [_finding_dict(finding) for finding in verdict.findings],
+        "completeness": {
+            "ports_answered": known.ports_answered,
+            "ports_tested": known.ports_tested,
+            "sources_answered": known.sources_answered,
+            "sources_asked": known.sources_asked,
+            "doubts": [_text(doubt) for doubt in known.doubts],
+        },
+    }
+
+
+def summary_dict(summary: Summary) -> Json:
+    """The words, whoever wrote them."""
+    return {
+        "schema": SCHEMA,
+        "state": summary.state.value,
+        "text": _text(summary.text),
+        "recommendation": _text(summary.recommendation) if summary.recommendation else None,
+        "deterministic_text": _text(summary.deterministic_text),
+        "reason": _text(summary.reason),
+        "model": _text(summary.model) if summary.model else None,
+        "citations": [_text(citation) for citation in summary.citations],
+        "usage": {_text(name): int(count) for name, count in sorted(summary.usage.items())},
+    }
+
+
+def summary_from_dict(stored: Mapping[str, Any]) -> Summary:
+    """A stored summary again, for the step that replaces the deterministic words by the model's."""
+    return Summary(
+        state=SummaryState(stored["state"]),
+        text=stored["text"],
+        recommendation=stored["recommendation"],
+        deterministic_text=stored["deterministic_text"],
+        reason=stored["reason"],
+        model=stored["model"],
+        citations=tuple(stored["citations"]),
+        usage=dict(stored["usage"]),
+    )
+
+
+def _target_dict(target: Target) -> Json:
+    return {
+        "text": _text(target.text),
+        "kind": target.kind.value,
+        "host": _text(target.host),
+        "port": target.port,
+        "scheme": _text(target.scheme) if target.scheme else None,
+        "path": _text(target.path),
+        "notes": [_text(note) for note in target.notes],
+    }
+
+
+def _address_dict(address: AddressReport) -> Json:
+    ports: dict[PortState, list[int]] = {state: [] for state in PortState}
+    for probe in address.probes:
+        ports[probe.state].append(probe.port)
+    is_short = len(address.probes) <= MAX_LISTED_PORTS
+    listed = [probe for probe in address.probes if is_short or probe.state is PortState.OPEN]
+    return {
+        "address": str(address.address),
+        "is_global": address.is_global,
+        "port_states": {state.value: compact(found) for state, found in ports.items()},
+        "probes": [_probe_list(probe) for probe in sorted(listed)],
+        "sources": [_source_dict(result) for result in address.sources],
+    }
+
+
+def _probe_list(probe: Probe) -> list[Any]:
+    latency = probe.latency_ms
+    latency_ms = round(latency, 2) if latency is not None and math.isfinite(latency) else None
+    return [probe.port, probe.state.value, _text(probe.reason), probe.attempts, latency_ms]
+
+
+def _source_dict(result: SourceResult) -> Json:
+    known = {name: value for name, value in asdict(result.facts).items() if value is not None}
+    return {
+        "source": _text(result.source),
+        "state": result.state.value,
+        "reason": _text(result.reason),
+        "observed_at": _time(result.observed_at) if result.observed_at else None,
+        "is_cached": result.is_cached,
+        "facts": {name: clean_text(value) if isinstance(value, str) else value for name, value in known.items()},
+    }
+
+
+def _finding_dict(finding: Finding) -> Json:
+    return {
+        "rule_id": _text(finding.rule_id),
+        "title": _text(finding.title),
+        "points": finding.points,
+        "ports": list(finding.ports),
+        "evidence": _text(finding.evidence),
+        "remediation": _text(finding.remediation),
+        "reference": _text(finding.reference),
+        "floor": finding.floor.value if finding.floor else None,
+    }
+
+
+def _text(said: str) -> str:
+    return clean_text(said, limit=MAX_TEXT_CHARS)
+
+
+def _time(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z. Raises ValueError for a time without a zone: it could mean any moment of a day."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+# Stored dicts to the wire
+
+
+def wire_result(evidence: Mapping[str, Any], verdict: Mapping[str, Any], summary: Mapping[str, Any]) -> Json:
+    """One entry of results[].
+
+    The first ten fields and `metadata` are those that clients of the original API know, with their names, types and
+    nulls; the place of the middle four is both that of its earlier and of its later version. The rest is added.
+    The identity of a target with several addresses is that of the first; ports are merged over all of them.
+    """
+    addresses = evidence["addresses"]
+    port_states = _merged_states(addresses)
+    open_ports = list(expand(port_states["open"]))
+    identity = _identity(addresses[0]["sources"] if addresses else [])
+    place = {name: identity[name] for name in ("location", "country", "provider", "service_category")}
+    return {
+        "target": evidence["target"]["text"],
+        "ip_address": addresses[0]["address"] if addresses else _literal_address(evidence["target"]["host"]),
+        "availability": bool(open_ports),
+        "publicly_exposed": any(address["is_global"] and address["port_states"]["open"] for address in addresses),
+        "open_ports": open_ports,
+        "accessibility_tests": _accessibility_tests(addresses, port_states),
+        "risk_level": verdict["level"],
+        "risk_summary": summary["text"],
+        "recommendation": summary["recommendation"],
+        **place,
+        "metadata": dict(place),
+        "testing_techniques": [],
+        "schema_version": SCHEMA,
+        "outcome": evidence["outcome"],
+        "error": evidence["error"],
+        "started_at": evidence["started_at"],
+        "finished_at": evidence["finished_at"],
+        "notes": evidence["target"]["notes"],
+        "port_states": port_states,
+        "addresses": [_wire_address(address) for address in addresses],
+        "sources": [_wire_source(address, source) for address in addresses for source in address["sources"]],
+        "risk_score": verdict["score"],
+        "ruleset_version": verdict["ruleset"],
+        "findings": verdict["findings"],
+        "completeness": verdict["completeness"],
+        "deterministic_summary": _if_other(summary["deterministic_text"], summary["text"]),
+        "ai": {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")},
+    }
+
+
+def _literal_address(host: str) -> str:
+    """The address of a target that was refused by its number; `unknown` means that a name led to none."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return "unknown"
+
+
+def _merged_states(addresses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Each port under the best state that it has at any address."""
+    seen: set[int] = set()
+    merged: dict[str, str] = {}
+    for state in BEST_FIRST:
+        ports = {port for address in addresses for port in expand(address["port_states"][state.value])} - seen
+        seen |= ports
+        merged[state.value] = compact(ports)
+    return merged
+
+
+def _accessibility_tests(addresses: Iterable[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
+    """Every tested port up to 1,000 of them, above that only the open ones; ascending."""
+    best: dict[int, list[Any]] = {}
+    for probe in (probe for address in addresses for probe in address["probes"]):
+        known = best.get(probe[0])
+        if known is None or _badness(probe[1]) < _badness(known[1]):
+            best[probe[0]] = probe
+    is_short = sum(1 for ports in port_states.values() for _ in expand(ports)) <= MAX_LISTED_PORTS
+    return [_accessibility_test(*best[port]) for port in sorted(best) if is_short or best[port][1] == PortState.OPEN]
+
+
+def _accessibility_test(port: int, state: str, reason: str, attempts: int, latency_ms: float | None) -> Json:
+    return {
+        "port": port,
+        "service": service_name(port),
+        "status": "open" if state == PortState.OPEN else "closed",
+        "state": state,
+        "reason": reason,
+        "attempts": attempts,
+        "latency_ms": latency_ms,
+    }
+
+
+def _badness(state: str) -> int:
+    return BEST_FIRST.index(PortState(state))
+
+
+def _identity(sources: Iterable[Mapping[str, Any]]) -> Json:
+    """Who runs an address and where, from the first source that says so."""
+    facts: Json = {field.name: None for field in fields(Facts)}
+    for source in sources:
+        if source["state"] in SPEAKING_STATES:
+            facts.update({name: value for name, value in source["facts"].items() if facts[name] is None})
+    return {
+        "location": ", ".join(part for part in (facts["city"], facts["region"]) if part) or None,
+        "country": facts["country"],
+        "provider": facts["isp"] or facts["organisation"],
+        "service_category": next((words for flag, words in SERVICE_CATEGORIES.items() if facts[flag]), None),
+        "country_code": facts["country_code"],
+        "organisation": facts["organisation"],
+        "asn": facts["asn"],
+        "as_name": facts["as_name"],
+    }
+
+
+def _wire_address(address: Mapping[str, Any]) -> Json:
+    return {
+        "address": address["address"],
+        "is_global": address["is_global"],
+        "open_ports": list(expand(address["port_states"]["open"])),
+        "port_states": address["port_states"],
+        **_identity(address["sources"]),
+    }
+
+
+def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:
+    return {"address": address["address"], **{name: value for name, value in source.items() if name != "facts"}}
+
+
+def _if_other(text: str, shown: str) -> str | None:
+    return text if text != shown else None

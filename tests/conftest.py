@@ -1,0 +1,7 @@
+"""Fixtures of every test; installs the loopback guard first."""
+
+from __future__ import annotations
+
+from tests import guard
+
+guard.install()
