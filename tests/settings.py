@@ -29,3 +29,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    # A file, as in real use: the in-memory default locks whole tables, and no other process could open it.
+    DATABASES["default"]["TEST"] = {"NAME": os.path.join(os.environ["TEST_DATA_DIR"], "test.sqlite")}  # noqa: F405, PTH118
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True  # static files straight from their sources

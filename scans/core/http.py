@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as TimeoutError_
 from urllib3.util import Retry
 
 from scans.core.egress import Egress
@@ -105,10 +106,17 @@ def _decoded(body: bytes) -> object:
 
 def _words(error: Exception) -> str:
     """What happened, without the library's text: that names the whole URL."""
-    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
+    if _has_timed_out(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.SSLError):
         return "the TLS connection failed"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return "the reply was cut off or malformed"
+
+
+def _has_timed_out(error: Exception) -> bool:
+    """With retries, `requests` hides a timeout in the reason of a ConnectionError."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    is_timeout = isinstance(reason, TimeoutError_) and not isinstance(reason, NewConnectionError)  # which is a subclass
+    return is_timeout or isinstance(error, requests.Timeout)

@@ -98,7 +98,7 @@ class Options:
                 rate_per_second=_number(env, "PROBE_RATE", 2000),
                 max_inflight=int(_number(env, "PROBE_MAX_INFLIGHT", 4000)),
                 per_host=int(_number(env, "PROBE_PER_HOST", 128)),
-                attempts=int(_number(env, "PROBE_ATTEMPTS", 2, low=1, high=10)),
+                attempts=int(_number(env, "PROBE_ATTEMPTS", 2, low=1, high=5)),
             ),
             resolve=ResolveOptions(timeout_seconds=_number(env, "DNS_TIMEOUT_SECONDS", 10, low=0.1, high=60)),
             intel=IntelOptions(

@@ -19,6 +19,8 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import cast
 
 from scans.core import risk, summary
 from scans.core.egress import Egress
@@ -161,7 +163,11 @@ class _Lanes:
         elif item.target.address is not None:
             self._admit(work, (item.target.address,))
         else:
-            self._resolver.start(item.target.host, lambda answer, key=item.key: self._events.put((key, answer)))
+            self._resolver.start(item.target.host, partial(self._answered, item.key))
+
+    def _answered(self, key: Hashable, answer: Resolution | ResolveError) -> None:
+        """Called by the resolver's thread."""
+        self._events.put((key, answer))
 
     def _resolved(self, key: Hashable, answer: Resolution | ResolveError) -> None:
         work = self._works[key]
@@ -221,11 +227,11 @@ class _Lanes:
             self._resolved(*event)
 
     def _probed(self, result: HostResult) -> None:
-        key, _ = result.key
+        key, _ = cast(tuple[Hashable, IPAddress], result.key)
         work = self._works[key]
         known = work.item.known.get(result.address, ())
         work.probes[result.address] = tuple(sorted((*known, *result.probes)))
-        if len(work.probes) == len(work.decisions):
+        if len(work.probes) == len(work.decisions) and not _is_cut_short(work):
             self._set_planned(work, 0)
             work.probed_at = time.monotonic()
             self._awaiting_intel[key] = work
@@ -290,6 +296,11 @@ class _Lanes:
                     self._events.put(result)
         except BaseException as error:  # noqa: BLE001 - the thread's edge: the caller's thread raises it
             self._events.put(error)
+
+
+def _is_cut_short(work: _Work) -> bool:
+    """By a stop: such an item is handed back, not reported."""
+    return any(probe.state is PortState.NOT_TESTED for probes in work.probes.values() for probe in probes)
 
 
 def refusal(item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime) -> Report:

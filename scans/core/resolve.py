@@ -144,9 +144,13 @@ class Resolver:
             and self._threads - self._stuck < max(1, self._options.threads)
             and self._threads < max(1, self._options.threads) + EXTRA_THREADS
         ):
+            try:
+                threading.Thread(target=self._work, name="resolve", daemon=True).start()
+            except RuntimeError as error:  # the system has no thread to give: those we have go on, or the deadline tells
+                log.warning("No further thread for look-ups: %s", error)
+                return
             self._threads += 1
             self._idle += 1  # counted from now on, or the next call would start one more
-            threading.Thread(target=self._work, name="resolve", daemon=True).start()
 
     def _work(self) -> None:
         """A thread of the pool: one question after the other, until closed or no longer needed."""
@@ -211,7 +215,7 @@ class Resolver:
                 self._hire()
                 expired = [(question, f"timed out after {timeout:g} s") for question in late]
                 if self._is_starved() and self._moved_at + timeout <= now:
-                    expired += [(question, "every look-up before it is stuck") for question in self._waiting]
+                    expired += [(question, f"no look-up thread came free in {timeout:g} s") for question in self._waiting]
                     self._waiting.clear()
                 if expired:
                     return expired

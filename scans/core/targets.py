@@ -238,6 +238,8 @@ def _span(item: str) -> _Span | None:
 
 def _network(item: str) -> _Span:
     left, _, length = item.partition("/")
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*:", left, re.ASCII | re.IGNORECASE):
+        raise TargetError(item, "bad_url", "is not a URL: two slashes follow the scheme, as in http://.")
     address = _address(left)
     if address is None:
         raise TargetError(item, "bad_url", "has a path but no scheme: begin it with http:// or https://.")

@@ -300,7 +300,7 @@ def _identity(sources: Iterable[Mapping[str, Any]]) -> Json:
     facts: Json = {field.name: None for field in fields(Facts)}
     for source in sources:
         if source["state"] in SPEAKING_STATES:
-            facts.update({name: value for name, value in source["facts"].items() if facts[name] is None})
+            facts.update({name: value for name, value in source["facts"].items() if facts.get(name) is None})
     return {
         "location": ", ".join(part for part in (facts["city"], facts["region"]) if part) or None,
         "country": facts["country"],

@@ -11,6 +11,7 @@ One turn, in this order:
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -47,6 +48,7 @@ TURN_BURST = 512
 HOST_BURST = 64
 MAX_EVENTS = 4096  # fetched at once
 LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
+TOKEN_NAP_SECONDS = 0.005  # at least, so that tokens gather: a turn for each would be mostly overhead
 REST_SECONDS = 0.05  # after the system had no descriptor or no source port left
 STARVED_SECONDS = 5.0  # with nothing in flight that could free one: then it is an error, and no longer a shortage
 HELD_UP_SECONDS = 0.02  # between two turns: then the time of an answer says nothing about the path
@@ -149,8 +151,8 @@ class ProbeEngine:
             self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
             return
         self._launch()
-        self._listen()
-        self._expire()
+        listened_at = self._listen()
+        self._expire(listened_at)
         self._ring_alarms()
         if not len(self._inbox):
             self._pool.drain()  # idle: others may need the descriptors
@@ -171,9 +173,7 @@ class ProbeEngine:
             if host is None:
                 return
             if host.has_begun or self._may_begin(host, now):
-                count = min(host.room, HOST_BURST, left, self._window.room)
-                if host.is_paced:
-                    count = self._bucket.take(count, now=now)
+                count = self._burst(host, now, most=left)
                 self._launch_burst(host, count)
                 self._requeue(host)
                 left -= count
@@ -191,23 +191,32 @@ class ProbeEngine:
             self._alarms.add(host, at=host.deadline_at)
         return True
 
+    def _burst(self, host: Host, now: float, *, most: int) -> int:
+        """How many probes this host may send in its turn: while others wait, no more than half of what room there is."""
+        room = self._window.room
+        count = min(host.room, HOST_BURST, most, room if self._rotation.is_empty else (room + 1) // 2)
+        return self._bucket.take(count, now=now) if host.is_paced else count
+
     def _launch_burst(self, host: Host, count: int) -> None:
         for sent in range(count):
             index, attempt = host.next_probe()
-            shortage = self._send(host, index, attempt)
-            if shortage:
+            error = self._send(host, index, attempt)
+            if error:
                 host.retry(index, attempt)  # as the same attempt: none was made
                 if host.is_paced:
                     self._bucket.put_back(count - sent)
-                self._starve(host, shortage)
+                if error in OUT_OF_PORTS or error in OUT_OF_DESCRIPTORS:
+                    self._starve(host, error)
+                else:  # no such address family, or the sandbox forbids it: waiting will not help
+                    self._give_up([host], PortState.ERROR, error_name(error))
                 return
 
     def _send(self, host: Host, index: int, attempt: int) -> int:
-        """Begin one connection. Returns 0, or the error that says that the system has nothing left to begin it with."""
+        """Begin one connection. Returns 0, or the error that kept the system from even beginning it."""
         try:
             flight = self._pool.take(host.family)
         except OSError as error:
-            return error.errno or -1
+            return error.errno or errno.EIO
         address = host.socket_address(index)
         now = monotonic()
         error_number = flight.socket.connect_ex(address)
@@ -219,7 +228,7 @@ class ProbeEngine:
                 self._pool.watch(flight)
             except OSError as error:
                 self._pool.discard(flight)
-                return error.errno or -1
+                return error.errno or errno.EIO
         flight.carry(host, index, attempt, address, now)
         self._take_off(flight, host)
         if error_number not in IN_PROGRESS:
@@ -234,10 +243,12 @@ class ProbeEngine:
         host.window.in_flight += 1
         host.starved_since = self._starved_since = None
 
-    def _listen(self) -> None:
-        events = self._epoll.poll(self._sleep_seconds(), MAX_EVENTS)
+    def _listen(self) -> float:
+        """Take all events there are. Returns the time until which nothing can have been missed."""
         flights = self._pool.flights
-        while events:
+        timeout_seconds, is_more = self._sleep_seconds(), True
+        while is_more:
+            events = self._epoll.poll(timeout_seconds, MAX_EVENTS)
             now = monotonic()
             for fd, _ in events:
                 flight = flights.get(fd)
@@ -247,11 +258,11 @@ class ProbeEngine:
                         self._land(flight, host, outcome(flight.socket, flight.socket.connect_ex(flight.address)), now)
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
-            events = self._epoll.poll(0, MAX_EVENTS) if len(events) == MAX_EVENTS else []
+            timeout_seconds, is_more = 0, len(events) == MAX_EVENTS
         self._was_held_up = False
+        return now
 
-    def _expire(self) -> None:
-        now = monotonic()
+    def _expire(self, now: float) -> None:
         for flight in self._expiries.due(now=now):
             # A flight is in the wheel once for each probe it ever carried: only the present one counts.
             host = flight.host
@@ -276,7 +287,8 @@ class ProbeEngine:
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
         elif self._window.room > 0 and self._rotation.has_paced:
-            until = min(until, max(self._rests_until, now + self._bucket.wait_seconds(now=now)))
+            wait = self._bucket.wait_seconds(now=now)
+            until = min(until, max(self._rests_until, now + max(wait, TOKEN_NAP_SECONDS) if wait else now))
         if until <= now:
             return 0.0
         for at in (self._expiries.next_at(), self._alarms.next_at()):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import cast
 
 from scans.core.probe.patience import PathEstimate
 from scans.core.probe.plans import HostPlan, HostResult
@@ -98,12 +100,11 @@ class Host:
 
     def settle_rest(self, state: PortState, reason: str) -> None:
         """Give every port without a state this one. Nothing of this host may be in flight any more."""
-        probes = self._probes or [None] * len(self.ports)
-        made = {index: attempt - 1 for index, attempt in self._retries}
-        self._probes = [
-            probe or Probe(port, state, reason, made.get(index, 0), None)
-            for index, (port, probe) in enumerate(zip(self.ports, probes, strict=True))
-        ]
+        rest = _all_alike(self.ports, state, reason)
+        known = self._probes or [None] * len(self.ports)
+        self._probes = [probe or other for probe, other in zip(known, rest, strict=True)]
+        for index, attempt in self._retries:
+            self._probes[index] = rest[index]._replace(attempts=attempt - 1)
         self.remaining = 0
 
     def result(self) -> HostResult:
@@ -112,15 +113,16 @@ class Host:
         return HostResult(
             key=self.plan.key,
             address=self.plan.address,
-            probes=tuple(self._settled()),
+            probes=tuple(cast("Sequence[Probe]", self._probes)),  # nothing remains, so none is None
             started_at=self.started_at or now,
             finished_at=now,
         )
 
-    def _settled(self) -> Iterator[Probe]:
-        for probe in self._probes:
-            assert probe is not None, "a host is finished when every port is settled"  # noqa: S101 - for the type checker
-            yield probe
+
+@lru_cache(maxsize=1)
+def _all_alike(ports: tuple[int, ...], state: PortState, reason: str) -> tuple[Probe, ...]:
+    """The same state for each port. Hosts of a job share it: to cancel a hundred with all ports must not take seconds."""
+    return tuple(Probe(port, state, reason, 0, None) for port in ports)
 
 
 def _interface_index(scope: str) -> int:

@@ -38,6 +38,11 @@ class Rotation:
         return None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not any(self._order)
+
+    @property
     def has_free(self) -> bool:
         """Whether a host waits that is not paced."""
         return any(self._free)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from scans.core.egress import GEMINI_BASE_URL
@@ -46,6 +46,9 @@ PASSING_STATUSES = frozenset({500, 502, 503, 504})
 LEAST_KEY_CHARS = 8  # a shorter "key" occurs in a text by chance
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # its DEBUG lines hold the headers of a reply, which may repeat the key
 
 
 class NoAnswerError(Exception):
@@ -161,15 +164,11 @@ class GeminiClient:
                 client_args={
                     "follow_redirects": False,
                     "trust_env": False,
-                    "verify": self._tls,
+                    "verify": _tls(),
                     "event_hooks": {"response": [_limit_body]},
                 },
             ),
         )
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()  # the system's trust store, or SSL_CERT_FILE
 
     def _translated(self, error: Exception) -> NoAnswerError:
         """Any error as a state and a reason of ours."""
@@ -210,6 +209,11 @@ def _summary(fallback: Summary, reply: Reply, facts: ModelFacts) -> Summary:
 
 
 # The request
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()  # the system's trust store, or SSL_CERT_FILE
 
 
 def _config(facts: ModelFacts) -> GenerateContentConfig:

@@ -1,0 +1,34 @@
+"""Turns Django's settings into the core's frozen options; nobody else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from django.conf import settings
+
+from scans.core.options import Options
+
+
+def scanner_options() -> Options:
+    """The options of this process."""
+    options: Options = settings.SCANNER
+    return options
+
+
+def worker_options() -> Options:
+    """The options of one worker process: the probe rate is a promise of the whole host, so each worker has its share."""
+    options = scanner_options()
+    share = options.probe.rate_per_second / max(1, settings.Q_WORKERS)
+    return replace(options, probe=replace(options.probe, rate_per_second=share))
+
+
+def max_targets() -> int:
+    """Targets that one job may hold after expansion."""
+    limit: int = settings.SCAN_MAX_TARGETS
+    return limit
+
+
+def max_body_bytes() -> int:
+    """Bytes that a request's body may hold."""
+    limit: int = settings.SCAN_MAX_BODY_BYTES
+    return limit

@@ -1,0 +1,149 @@
+"""Claims: which rows a worker takes, and for how long they are its own.
+
+Rows are claimed across jobs, fewest-in-flight job first, in small claims bounded by the probes they need. Attempts are
+counted at the claim, so a worker's death counts; a row that has failed before takes few neighbours with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from scans.core.packing import unpack_probes
+from scans.core.pipeline import Item
+from scans.core.ports import parse_ports
+from scans.models import JobState, ScanJob, TargetResult, TargetState
+from scans.services.results import Claimed, hand_back
+from scans.services.specs import target_from_spec
+
+LEASE = timedelta(seconds=15)
+MAX_ATTEMPTS = 5
+CLAIM_PROBES = 4096  # about two seconds of work
+MAX_ROWS = 256
+ROWS_BY_ATTEMPTS = {0: MAX_ROWS, 1: 8}  # rows with more attempts go alone
+SUMMARY_ROWS = 4
+_JOBS_TRIED = 5
+
+
+def claimable(now: datetime) -> Q:
+    """Rows that wait for a worker, or whose worker has gone."""
+    return _is_free(now) & Q(attempts__lt=MAX_ATTEMPTS)
+
+
+def poison(now: datetime) -> Q:
+    """Rows that no worker may try again."""
+    return _is_free(now) & Q(attempts__gte=MAX_ATTEMPTS)
+
+
+def awaiting_summary(now: datetime) -> Q:
+    """Scanned rows that no summary worker holds."""
+    return Q(state=TargetState.SCANNED, attempts__lt=MAX_ATTEMPTS) & (Q(lease=None) | Q(lease_until__lt=now))
+
+
+class Claims:
+    """The rows of one slice: claimed when the pipeline asks for more, given back when it never gets to them."""
+
+    def __init__(self, lease: UUID) -> None:
+        self._lease = lease
+        self._unstarted: list[TargetResult] = []
+        self.rows: dict[Hashable, Claimed] = {}
+
+    def items(self, *, until: datetime) -> Iterator[Item]:
+        """Items for the pipeline, until nothing is left or the time is up."""
+        while timezone.now() < until:
+            if not self._unstarted:
+                self._unstarted = claim_targets(self._lease)
+                self.rows.update(
+                    {row.pk: Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease) for row in self._unstarted}
+                )
+            if not self._unstarted:
+                return
+            yield _item(self._unstarted.pop(0))
+
+    def hand_back_unstarted(self) -> None:
+        """Rows the pipeline never pulled."""
+        while self._unstarted:
+            hand_back(self.rows[self._unstarted.pop().pk])
+
+
+def claim_targets(lease: UUID) -> list[TargetResult]:
+    """Take some rows of one job, or none. They are ours until LEASE has passed without a renewal."""
+    now = timezone.now()
+    in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
+    is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
+    jobs = ScanJob.objects.filter(is_waiting, state__in=[JobState.QUEUED, JobState.RUNNING]).annotate(in_flight=in_flight)
+    for job in jobs.order_by("in_flight", "created_at")[:_JOBS_TRIED]:
+        with transaction.atomic():
+            rows = _pick(_unlocked(job.targets.filter(claimable(now))), ports=len(parse_ports(job.ports)))
+            if rows:
+                _take(rows, lease, now=now)
+                ScanJob.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
+                    state=JobState.RUNNING, started_at=now, version=F("version") + 1
+                )
+                return rows
+    return []
+
+
+def claim_summaries(lease: UUID) -> list[TargetResult]:
+    """Take some scanned rows that wait for the model's words."""
+    now = timezone.now()
+    with transaction.atomic():
+        rows = list(_unlocked(TargetResult.objects.filter(awaiting_summary(now))).order_by("scanned_at")[:SUMMARY_ROWS])
+        if rows:
+            TargetResult.objects.filter(pk__in=[row.pk for row in rows]).update(
+                lease=lease, lease_until=now + LEASE, attempts=F("attempts") + 1
+            )
+    return rows
+
+
+def renew(lease: UUID) -> int:
+    """Prolong the lease on every row held by it, in one UPDATE. Returns how many there are."""
+    states = [TargetState.LEASED, TargetState.SCANNED]
+    return TargetResult.objects.filter(lease=lease, state__in=states).update(lease_until=timezone.now() + LEASE)
+
+
+def _is_free(now: datetime) -> Q:
+    return Q(state=TargetState.PENDING) | Q(state=TargetState.LEASED, lease_until__lt=now)
+
+
+def has_claimable() -> bool:
+    """Whether any row waits for a worker."""
+    return TargetResult.objects.filter(claimable(timezone.now())).exists()
+
+
+def has_awaiting_summary() -> bool:
+    """Whether any row waits for a summary worker."""
+    return TargetResult.objects.filter(awaiting_summary(timezone.now())).exists()
+
+
+def _unlocked(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:
+    """Skip what another worker is claiming right now; on SQLite the IMMEDIATE transaction has kept it out already."""
+    if transaction.get_connection().features.has_select_for_update_skip_locked:
+        return rows.select_for_update(skip_locked=True)
+    return rows
+
+
+def _pick(rows: QuerySet[TargetResult], *, ports: int) -> list[TargetResult]:
+    """As many rows as fit the budget, all with as many attempts as the first."""
+    candidates = list(rows.order_by("attempts", "ordinal")[: max(1, min(MAX_ROWS, CLAIM_PROBES // ports))])
+    if not candidates:
+        return []
+    attempts = candidates[0].attempts
+    return [row for row in candidates if row.attempts == attempts][: ROWS_BY_ATTEMPTS.get(attempts, 1)]
+
+
+def _take(rows: list[TargetResult], lease: UUID, *, now: datetime) -> None:
+    TargetResult.objects.filter(pk__in=[row.pk for row in rows]).update(
+        state=TargetState.LEASED, lease=lease, lease_until=now + LEASE, attempts=F("attempts") + 1
+    )
+
+
+def _item(row: TargetResult) -> Item:
+    known = {ip_address(address): unpack_probes(probes) for address, probes in (row.partial or {}).items()}
+    return Item(key=row.pk, target=target_from_spec(row.spec), ports=parse_ports(row.job.ports), known=known)

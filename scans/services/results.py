@@ -1,0 +1,126 @@
+"""Writing what a scan found: one fenced write per target, and the job's end.
+
+The fence: a write names the lease it was claimed under. A worker presumed dead writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.utils import timezone
+
+from scans.core import wire
+from scans.core.packing import pack_probes
+from scans.core.pipeline import Interrupted
+from scans.core.types import Outcome, Report, Summary
+from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+
+FINAL_STATE = {Outcome.DONE: TargetState.DONE, Outcome.ERROR: TargetState.ERROR, Outcome.REFUSED: TargetState.REFUSED}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A row that a worker holds, and the lease it holds it by."""
+
+    pk: int
+    job_id: int
+    lease: UUID
+
+
+def report_columns(report: Report, *, now: datetime) -> dict[str, Any]:
+    """The columns of a TargetResult that a report fills, state aside."""
+    ports_open = {probe.port for address in report.addresses for probe in address.probes if probe.state == "open"}
+    return {
+        "evidence": wire.evidence_dict(report),
+        "verdict": wire.verdict_dict(report.verdict),
+        "summary": wire.summary_dict(report.summary),
+        "ip_address": str(report.addresses[0].address) if report.addresses else None,
+        "risk_level": report.verdict.level,
+        "risk_score": report.verdict.score,
+        "open_ports": len(ports_open),
+        "error_code": report.error_code or "",
+        "scanned_at": now,
+        "partial": None,
+        "lease": None,
+        "lease_until": None,
+    }
+
+
+def save_report(claimed: Claimed, report: Report, *, awaits_summary: bool) -> bool:
+    """Store a report. False if the lease was lost: then nothing is written."""
+    now = timezone.now()
+    columns = report_columns(report, now=now)
+    if awaits_summary:
+        columns |= {"state": TargetState.SCANNED, "attempts": 0}
+    else:
+        columns |= {"state": FINAL_STATE[report.outcome], "finished_at": now}
+    with transaction.atomic():
+        if not _held(claimed, TargetState.LEASED).update(**columns):
+            return False
+        TargetAddress.objects.bulk_create(address_rows(claimed.pk, report))
+        _touch_and_finish(claimed.job_id, now=now)
+    return True
+
+
+def save_summary(claimed: Claimed, summary: Summary) -> bool:
+    """Store the words of a scanned target, which ends it. False if the lease was lost."""
+    now = timezone.now()
+    with transaction.atomic():
+        columns = {"summary": wire.summary_dict(summary), "state": TargetState.DONE, "finished_at": now}
+        if not _held(claimed, TargetState.SCANNED).update(**columns, lease=None, lease_until=None):
+            return False
+        _touch_and_finish(claimed.job_id, now=now)
+    return True
+
+
+def hand_back(claimed: Claimed, interrupted: Interrupted | None = None, *, is_counted: bool = False) -> bool:
+    """Give a row back with what is known so far. Progress resets its attempts.
+
+    Without progress the attempt counts only if the row had a whole slice for it: otherwise it could go round for ever.
+    """
+    columns: dict[str, Any] = {"state": TargetState.PENDING, "lease": None, "lease_until": None}
+    if not is_counted:
+        columns["attempts"] = F("attempts") - 1
+    if interrupted and interrupted.has_progress:
+        columns["attempts"] = 0
+        columns["partial"] = {str(address): pack_probes(probes) for address, probes in interrupted.known.items()}
+    return bool(_held(claimed, TargetState.LEASED).update(**columns))
+
+
+def address_rows(result_id: int, report: Report) -> list[TargetAddress]:
+    """The searchable addresses of a report."""
+    return [
+        TargetAddress(result_id=result_id, address=str(a.address), is_global=a.is_global, observed_at=report.finished_at)
+        for a in report.addresses
+    ]
+
+
+def finish_job(job_id: int, *, now: datetime) -> bool:
+    """Close a job whose targets are all final. Exactly one caller ever gets True."""
+    open_targets = TargetResult.objects.filter(job=OuterRef("pk"), state__in=OPEN_STATES)
+    without_result = TargetResult.objects.filter(job_id=job_id, state__in=[TargetState.ERROR, TargetState.REFUSED])
+    outcome = JobOutcome.PARTIAL if without_result.exists() else JobOutcome.COMPLETE
+    return bool(
+        ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING]).update(
+            state=JobState.COMPLETE, outcome=outcome, finished_at=now, version=F("version") + 1
+        )
+    )
+
+
+def _held(claimed: Claimed, state: TargetState) -> QuerySet[TargetResult]:
+    return TargetResult.objects.filter(pk=claimed.pk, state=state, lease=claimed.lease)
+
+
+def _touch_and_finish(job_id: int, *, now: datetime) -> None:
+    """Raise the job's version and close it if this was its last target.
+
+    The first UPDATE locks the job's row: of two workers that finish its last two targets at the same moment, the second
+    waits here and then sees the first one's row as final. Without it, on Postgres, neither would close the job.
+    """
+    ScanJob.objects.filter(pk=job_id).update(version=F("version") + 1)
+    finish_job(job_id, now=now)

@@ -1,0 +1,219 @@
+"""The pipeline as a whole: real listeners, a real ip-api stand-in, and everything that can go wrong around them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from tests.fakes import Answer, in_turn, ip_api, service
+from tests.servers import listening, refusing, silent
+
+from scans.core import pipeline
+from scans.core.options import IntelOptions, Options, ProbeOptions, ScopeOptions
+from scans.core.pipeline import Interrupted, Item
+from scans.core.targets import parse_target
+from scans.core.tools import MemoryBudget, Tools
+from scans.core.types import IPAddress, Level, Outcome, PortState, Report, SourceResult, SourceState
+
+PUBLIC = ip_network("127.66.0.0/16")  # a loopback range that counts as public in these tests
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+def tools(base_url: str = "http://127.0.0.1:9", **intel: float) -> Tools:
+    return Tools(
+        options=Options(
+            scope=ScopeOptions(allow=LOOPBACK, treat_as_global=(PUBLIC,)),
+            probe=ProbeOptions(rate_per_second=0),
+            intel=IntelOptions(**{"ip_api_base_url": base_url, "grace_seconds": 2, **intel}),
+        )
+    )
+
+
+def items(texts: Iterable[str], ports: Sequence[int]) -> list[Item]:
+    return [Item(key=n, target=parse_target(text), ports=tuple(ports)) for n, text in enumerate(texts)]
+
+
+def scan(texts: Iterable[str], ports: Sequence[int], kit: Tools) -> dict[Hashable, Report]:
+    found = dict(pipeline.scan(items(texts, ports), kit))
+    assert all(isinstance(report, Report) for report in found.values())
+    return {key: report for key, report in found.items() if isinstance(report, Report)}
+
+
+def states(report: Report) -> dict[int, PortState]:
+    return {probe.port: probe.state for probe in report.addresses[0].probes}
+
+
+def test_open_closed_and_filtered_are_told_apart_and_rated():
+    with listening() as listener, refusing() as refused, silent() as dark:
+        report = scan(["127.0.0.1"], [listener, refused, dark.port], tools())[0]
+    assert states(report) == {listener: PortState.OPEN, refused: PortState.CLOSED, dark.port: PortState.FILTERED}
+    assert report.outcome is Outcome.DONE
+    assert report.verdict.completeness.ports_answered == 2
+
+
+def test_ipv6_is_scanned_like_ipv4():
+    with listening("::1") as listener:
+        assert states(scan(["::1"], [listener], tools())[0]) == {listener: PortState.OPEN}
+
+
+def test_a_url_adds_its_own_port():
+    with listening() as listener, refusing() as refused:
+        report = scan([f"http://127.0.0.1:{listener}/path"], [refused], tools())[0]
+    assert states(report) == {listener: PortState.OPEN, refused: PortState.CLOSED}
+
+
+def test_a_name_is_resolved_and_its_addresses_are_pinned():
+    with listening() as listener:
+        report = scan(["localhost"], [listener], tools())[0]
+    assert "127.0.0.1" in [str(address.address) for address in report.addresses]
+
+
+def test_a_name_that_does_not_resolve_is_an_explicit_error():
+    report = scan(["no-such-name.invalid"], [80], tools())[0]
+    assert (report.outcome, report.error_code) == (Outcome.ERROR, "resolve_failed")
+    assert report.error is not None
+    assert report.error.startswith("Failed to resolve no-such-name.invalid: ")
+    assert report.verdict.level is Level.UNKNOWN
+
+
+def test_an_address_out_of_scope_is_refused_and_gets_no_packet():
+    with listening() as listener:
+        kit = tools()
+        kit = replace(kit, options=replace(kit.options, scope=ScopeOptions()))
+        report = scan(["127.0.0.1"], [listener], kit)[0]
+    assert (report.outcome, report.error_code) == (Outcome.REFUSED, "refused_scope")
+    assert states(report) == {listener: PortState.REFUSED}
+    assert "SCAN_ALLOW_NETWORKS" in (report.error or "")
+
+
+def test_many_public_addresses_are_one_request_to_ip_api():
+    with service(ip_api) as fake, refusing("127.66.0.1") as port:
+        reports = scan([f"127.66.0.{n}" for n in range(1, 100)], [port], tools(fake.base_url))
+    assert len(reports) == 99
+    assert len(fake.requests) == 1
+    source = reports[0].addresses[0].sources[0]
+    assert (source.state, source.is_cached, source.facts.country) == (SourceState.OK, False, "Germany")
+
+
+def test_what_was_asked_before_comes_from_the_cache():
+    with service(ip_api) as fake, refusing("127.66.0.1") as port:
+        kit = tools(fake.base_url)
+        scan(["127.66.0.1"], [port], kit)
+        again = scan(["127.66.0.1"], [port], kit)[0].addresses[0].sources[0]
+    assert len(fake.requests) == 1
+    assert again.is_cached
+
+
+def test_an_address_that_is_not_public_is_never_asked_about():
+    with service(ip_api) as fake, listening() as port:
+        source = scan(["127.0.0.1"], [port], tools(fake.base_url))[0].addresses[0].sources[0]
+    assert fake.requests == []
+    assert source.state is SourceState.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(status=500), Answer(status=429), Answer(body=b"<html>"), Answer(body=b"[]", delay_seconds=30)],
+    ids=["500", "429", "html", "slow"],
+)
+def test_a_failing_source_costs_its_own_fields_only(answer):
+    with service(lambda _: answer) as fake, listening("127.66.0.1") as port:
+        report = scan(["127.66.0.1"], [port], tools(fake.base_url))[0]
+    assert states(report) == {port: PortState.OPEN}
+    assert report.addresses[0].sources[0].state in (SourceState.FAILED, SourceState.RATE_LIMITED)
+    assert "ip-api" in report.summary.text
+
+
+def test_a_used_up_quota_is_recorded_and_not_waited_for():
+    with service(ip_api) as fake, refusing("127.66.0.1") as port:
+        kit = tools(fake.base_url, grace_seconds=0.3)
+        budget = MemoryBudget()
+        budget.observe("ip-api", remaining=0, resets_in_seconds=60)
+        report = scan(["127.66.0.1"], [port], replace(kit, budget=budget))[0]
+    assert fake.requests == []
+    source = report.addresses[0].sources[0]
+    assert source.state is SourceState.RATE_LIMITED
+    assert source.reason == "its quota is used up for another 60 s"
+
+
+def test_a_quota_that_the_service_ends_is_obeyed():
+    def last_one(request):
+        return Answer(body=ip_api(request).body, headers={"X-Rl": "0", "X-Ttl": "50"})
+
+    with service(in_turn([last_one, ip_api])) as fake, refusing("127.66.0.1") as port:
+        kit = tools(fake.base_url, grace_seconds=0.3)
+        scan(["127.66.0.1"], [port], kit)
+        second = scan(["127.66.0.2"], [port], kit)[0]
+    assert len(fake.requests) == 1
+    assert second.addresses[0].sources[0].state is SourceState.RATE_LIMITED
+
+
+def test_a_silent_host_does_not_hold_up_the_others():
+    with silent() as dark, listening("127.0.0.2", 0) as open_port:
+        started, finished = time.monotonic(), {}
+        work = items(["127.0.0.1", "127.0.0.2"], [dark.port, open_port])
+        for key, _ in pipeline.scan(work, tools()):
+            finished[key] = time.monotonic() - started
+    assert finished[1] < finished[0]
+
+
+def test_items_are_pulled_as_capacity_frees():
+    pulled, finished, most = 0, 0, 0
+
+    def many():
+        nonlocal pulled
+        for item in items([f"127.0.0.{n}" for n in range(1, 200)], [1]):
+            pulled += 1
+            yield item
+
+    for _ in pipeline.scan(many(), tools(), max_probes=10):
+        finished += 1
+        most = max(most, pulled - finished)
+    assert finished == 199
+    assert most <= 20  # ten in the lanes, and at most as many waiting to be yielded
+
+
+def test_a_stop_hands_back_what_is_unfinished_with_what_is_known():
+    with silent() as dark, refusing() as refused:
+        kit = tools()
+        kit = replace(kit, options=replace(kit.options, probe=ProbeOptions(rate_per_second=0, attempts=10)))
+        timer = threading.Timer(0.6, kit.stop.set)
+        timer.start()
+        started = time.monotonic()
+        ((_, result),) = pipeline.scan(items(["127.0.0.1"], [dark.port, refused]), kit)
+        elapsed = time.monotonic() - started
+        timer.join()
+    assert isinstance(result, Interrupted)
+    assert elapsed < 2
+    assert result.has_progress
+    assert [probe.port for probe in result.known[ip_address("127.0.0.1")]] == [refused]
+
+
+def test_an_interrupted_target_goes_on_where_it_stopped():
+    with listening() as listener, refusing() as refused:
+        address: IPAddress = ip_address("127.0.0.1")
+        known = {address: tuple(p for p in scan(["127.0.0.1"], [refused], tools())[0].addresses[0].probes)}
+        item = Item(key=0, target=parse_target("localhost"), ports=tuple(sorted((listener, refused))), known=known)
+        ((_, report),) = pipeline.scan([item], tools())
+    assert isinstance(report, Report)
+    assert states(report) == {listener: PortState.OPEN, refused: PortState.CLOSED}
+
+
+def test_a_source_that_raises_is_a_recorded_failure():
+    def broken(_):
+        return Answer.json([{"status": "success", "as": 12345, "country": ["a", "list"]}])
+
+    with service(broken) as fake, refusing("127.66.0.1") as port:
+        source: SourceResult = scan(["127.66.0.1"], [port], tools(fake.base_url))[0].addresses[0].sources[0]
+    assert source.state is SourceState.EMPTY
+
+
+def test_nothing_is_left_running():
+    before = threading.active_count()
+    with refusing() as port:
+        scan(["127.0.0.1"], [port], tools())
+    assert threading.active_count() <= before

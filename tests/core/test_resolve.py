@@ -1,0 +1,317 @@
+"""Names to addresses: every answer, honest errors, and a deadline that holds whatever the look-up does."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scans.core.options import ResolveOptions
+from scans.core.resolve import EXTRA_THREADS, Resolution, ResolveError, Resolver, system_lookup
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def resolver(lookup=system_lookup, **options):
+    """A resolver that is closed at the end, with all its threads gone unless they are stuck."""
+    made = Resolver(ResolveOptions(**options), lookup=lookup)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def stuck_lookup():
+    """A look-up that hangs for names that begin with "stuck", until the test is over."""
+    release = threading.Event()
+
+    def lookup(name):
+        if name.startswith("stuck"):
+            release.wait(30)
+        return ["192.0.2.1"]
+
+    try:
+        yield lookup
+    finally:
+        release.set()
+
+
+def addresses(*texts):
+    return tuple(ip_address(text) for text in texts)
+
+
+def failure(answer, *, host="a.invalid"):
+    def lookup(name):
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    with resolver(lookup) as made, pytest.raises(ResolveError) as caught:
+        made.resolve(host)
+    return caught.value
+
+
+# --- Answers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_system_resolver_answers_for_localhost():
+    with resolver() as made:
+        assert ip_address("127.0.0.1") in made.resolve("localhost").addresses
+
+
+def test_a_name_that_does_not_exist_fails_in_the_resolvers_words_without_a_number():
+    with resolver() as made, pytest.raises(ResolveError) as caught:
+        made.resolve("nosuchhost.invalid")
+    try:
+        socket.getaddrinfo("nosuchhost.invalid", None)
+    except socket.gaierror as error:
+        words = error.strerror
+    assert str(caught.value) == f"Failed to resolve nosuchhost.invalid: {words}"
+    assert (caught.value.host, caught.value.detail) == ("nosuchhost.invalid", words)
+    assert "Errno" not in str(caught.value)
+
+
+def test_answers_keep_their_order_without_repeats_and_mapped_ones_are_unmapped():
+    answers = ["2001:db8::2", "192.0.2.9", "::ffff:192.0.2.1", "2001:DB8::2", "192.0.2.1"]
+    with resolver(lambda name: answers) as made:
+        assert made.resolve("a.invalid") == Resolution(addresses=addresses("2001:db8::2", "192.0.2.9", "192.0.2.1"))
+
+
+def test_more_answers_than_wanted_are_dropped_and_reported():
+    answers = [f"192.0.2.{n}" for n in range(50)]
+    with resolver(lambda name: answers, max_addresses=8) as made:
+        resolution = made.resolve("a.invalid")
+    assert resolution.addresses == addresses(*answers[:8])
+    assert resolution.dropped == addresses(*answers[8:])
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        ([], "the name has no address"),
+        (["192.0.2.1", "rubbish"], "the answer rubbish is not an address"),
+        (["0177.0.0.1"], "the answer 0177.0.0.1 is not an address"),
+        (["127.0.0.1\x00.example"], "the answer 127.0.0.1 .example is not an address"),
+        (["192.0.2.1", "fe80::1%eth0"], "the answer fe80::1%eth0 is bound to one interface of this machine"),
+        ([2130706433], "the answer 2130706433 is not an address"),
+        ([None], "the answer None is not an address"),
+        (7, "'int' object is not iterable"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), "Temporary failure in name resolution"),
+        (socket.gaierror("no number"), "no number"),
+        (OSError(), "no reason given"),
+        (UnicodeError("label too long"), "label too long"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (RuntimeError("\x1b[31mred\u202e\r\nSet-Cookie: x\x00"), "[31mred Set-Cookie: x"),
+    ],
+)
+def test_whatever_a_lookup_does_is_an_error_with_the_exact_text(answer, detail):
+    error = failure(answer)
+    assert str(error) == f"Failed to resolve a.invalid: {detail}"
+    assert error.detail == detail
+
+
+def test_a_long_or_odd_text_is_cut_and_cleaned():
+    error = failure(RuntimeError("x" * 10_000), host="a\x00\n.invalid")
+    assert len(error.detail) == 255
+    assert str(error).startswith("Failed to resolve a .invalid: xxx")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("name", ["bücher.invalid", "localhost\x00.invalid", "a" * 70 + ".invalid", "", "a b.invalid"])
+def test_a_name_that_cannot_be_asked_is_an_error(name):
+    with resolver() as made, pytest.raises(ResolveError):
+        made.resolve(name)
+
+
+ANSWER = st.one_of(st.ip_addresses().map(str), st.text(max_size=30), st.none(), st.integers())
+
+
+@settings(deadline=None)
+@given(st.lists(ANSWER, max_size=12), st.integers(1, 8))
+def test_any_answer_gives_addresses_or_an_error(answers, most):
+    with resolver(lambda name: answers, threads=1, max_addresses=most) as made:
+        box = SimpleQueue()
+        made.start("a.invalid", box.put)
+        outcome = box.get(timeout=5)
+    if isinstance(outcome, Resolution):
+        assert 1 <= len(outcome.addresses) <= most
+        assert len({*outcome.addresses, *outcome.dropped}) == len(outcome.addresses) + len(outcome.dropped)
+        assert len(outcome.addresses) + len(outcome.dropped) <= len(answers)
+    else:
+        assert str(outcome).startswith("Failed to resolve a.invalid: ")
+
+
+# --- Deadlines and stuck look-ups ----------------------------------------------------------------------------------
+
+
+def test_start_returns_at_once_and_done_comes_from_another_thread():
+    seen = SimpleQueue()
+    with stuck_lookup() as lookup, resolver(lookup, timeout_seconds=0.2) as made:
+        started = time.monotonic()
+        made.start("stuck.invalid", lambda outcome: seen.put((outcome, threading.current_thread())))
+        assert time.monotonic() - started < 0.1
+        outcome, thread = seen.get(timeout=5)
+    assert thread is not threading.current_thread()
+    assert str(outcome) == "Failed to resolve stuck.invalid: timed out after 0.2 s"
+
+
+def test_the_deadline_of_ten_seconds_reads_as_in_the_contract():
+    assert str(ResolveError("a.invalid", f"timed out after {ResolveOptions().timeout_seconds:g} s")).endswith(
+        "timed out after 10 s"
+    )
+
+
+def test_done_is_called_exactly_once_even_if_the_answer_comes_after_the_deadline():
+    outcomes = []
+    with stuck_lookup() as lookup:
+        made = Resolver(ResolveOptions(timeout_seconds=0.3, threads=1), lookup=lookup)
+        made.start("stuck.invalid", outcomes.append)
+        time.sleep(0.6)
+    assert made.resolve("a.invalid").addresses == addresses("192.0.2.1")  # the thread came back, its answer is void
+    made.close()
+    assert [str(outcome) for outcome in outcomes] == ["Failed to resolve stuck.invalid: timed out after 0.3 s"]
+
+
+def test_stuck_lookups_do_not_hold_up_other_names():
+    with stuck_lookup() as lookup, resolver(lookup, timeout_seconds=0.2, threads=2) as made:
+        stuck = SimpleQueue()
+        for n in range(10):
+            made.start(f"stuck{n}.invalid", stuck.put)
+        started = time.monotonic()
+        assert made.resolve("a.invalid").addresses == addresses("192.0.2.1")
+        assert time.monotonic() - started < 2.5  # five rounds of two stuck ones come first
+        assert {stuck.get(timeout=5).detail for _ in range(10)} == {"timed out after 0.2 s"}
+
+
+def test_when_every_thread_is_stuck_waiting_names_fail_too_and_the_pool_recovers():
+    outcomes = SimpleQueue()
+    hang = threading.Event()
+    made = Resolver(ResolveOptions(timeout_seconds=0.05, threads=4), lookup=lambda name: hang.wait(30) and ["192.0.2.1"])
+    before = threading.active_count()
+    for _ in range(2):  # twice, since a pool that counted wrongly would only show it in the second crisis
+        for n in range(60):
+            made.start(f"stuck{n}.invalid", outcomes.put)
+        details = [outcomes.get(timeout=10).detail for _ in range(60)]
+        assert details.count("timed out after 0.05 s") == 4 + EXTRA_THREADS
+        assert details.count("no look-up thread came free in 0.05 s") == 60 - 4 - EXTRA_THREADS
+        with pytest.raises(ResolveError, match="no look-up thread came free"):
+            made.resolve("a.invalid")
+        assert threading.active_count() - before <= 4 + EXTRA_THREADS + 1
+        hang.set()
+        deadline = time.monotonic() + 5
+        while threading.active_count() - before > 4 + 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert threading.active_count() - before <= 4 + 1  # the extra threads went home
+        assert made.resolve("a.invalid").addresses == addresses("192.0.2.1")
+        hang.clear()
+    made.close()
+    assert outcomes.empty()
+
+
+def test_many_names_are_answered_once_each_by_no_more_threads_than_allowed():
+    at_work, most, lock = 0, 0, threading.Lock()
+
+    def lookup(name):
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.001)
+        with lock:
+            at_work -= 1
+        return [f"10.0.{name[1:-8]}"]
+
+    outcomes = SimpleQueue()
+    with resolver(lookup, threads=8) as made:
+        for n in range(1000):
+            made.start(f"n{n // 250}.{n % 250}.invalid", outcomes.put)
+        answers = [outcomes.get(timeout=10).addresses[0] for _ in range(1000)]
+        assert outcomes.empty()
+    assert len(set(answers)) == 1000
+    assert 2 <= most <= 8
+
+
+def test_a_callback_that_fails_costs_no_other_name(caplog):
+    def bad(outcome):
+        raise ValueError("the caller's own mistake")
+
+    with resolver(lambda name: ["192.0.2.1"], threads=1) as made, caplog.at_level(logging.ERROR):
+        made.start("a.invalid", bad)
+        assert made.resolve("b.invalid").addresses == addresses("192.0.2.1")
+    assert "The callback for a resolved name failed" in caplog.text
+
+
+def test_a_callback_may_start_the_next_name():
+    outcomes = SimpleQueue()
+    with resolver(lambda name: ["192.0.2.1"], threads=1) as made:
+        made.start("a.invalid", lambda outcome: made.start("b.invalid", outcomes.put))
+        assert outcomes.get(timeout=5).addresses == addresses("192.0.2.1")
+
+
+# --- The end -------------------------------------------------------------------------------------------------------
+
+
+def test_closing_answers_what_is_open_and_ends_the_threads():
+    before = set(threading.enumerate())
+    outcomes = []
+    with stuck_lookup() as lookup:
+        made = Resolver(ResolveOptions(threads=2), lookup=lookup)
+        for name in ("stuck1.invalid", "stuck2.invalid", "c.invalid"):
+            made.start(name, outcomes.append)
+        started = time.monotonic()
+        made.close()
+        made.close()
+        assert time.monotonic() - started < 0.5
+        assert [outcome.detail for outcome in outcomes] == ["the resolver was closed"] * 3
+        with pytest.raises(RuntimeError, match="closed"):
+            made.start("d.invalid", outcomes.append)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert set(threading.enumerate()) <= before
+    assert len(outcomes) == 3
+
+
+SCRIPT = """
+import threading
+from scans.core.options import ResolveOptions
+from scans.core.resolve import Resolver, ResolveError
+asked = threading.Event()
+def hang(name):
+    asked.set()
+    threading.Event().wait(60)
+made = Resolver(ResolveOptions(timeout_seconds={timeout}), lookup=hang)
+if {timeout} < 1:
+    try:
+        made.resolve("stuck.invalid")
+    except ResolveError as error:
+        print(error)
+else:
+    made.start("stuck.invalid", print)
+    asked.wait(5)
+    print("leaving")
+"""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "said"), [(0.1, "Failed to resolve stuck.invalid: timed out after 0.1 s"), (60, "leaving")]
+)
+def test_a_process_ends_while_a_lookup_hangs(timeout, said):
+    started = time.monotonic()
+    command = [sys.executable, "-W", "error", "-c", SCRIPT.format(timeout=timeout)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, said, "")
+    assert time.monotonic() - started < 10

@@ -1,0 +1,377 @@
+"""Reports as JSON values: what is stored, and that the wire result has every field, type and null clients know."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scans.core.risk import gather, rate
+from scans.core.summary.deterministic import failed, summarise
+from scans.core.types import (
+    AddressReport,
+    Facts,
+    Level,
+    Outcome,
+    PortState,
+    Probe,
+    Report,
+    SourceResult,
+    SourceState,
+    Summary,
+    SummaryState,
+    Target,
+    TargetKind,
+)
+from scans.core.wire import (
+    BEST_FIRST,
+    evidence_dict,
+    summary_dict,
+    summary_from_dict,
+    verdict_dict,
+    wire_result,
+)
+
+STARTED = datetime(2026, 11, 24, 9, 14, 2, 120000, tzinfo=UTC)
+FACTS = Facts(
+    country="Germany", country_code="DE", region="Hesse", city="Frankfurt", isp="Example ISP", organisation="Example Org",
+    asn=64500, as_name="EXAMPLE", is_proxy=False, is_mobile=False, is_hosting=True,
+)  # fmt: skip
+OK = SourceResult(source="ip-api", state=SourceState.OK, observed_at=STARTED, facts=FACTS)
+NAME = Target(kind=TargetKind.NAME, text="Shop.invalid", host="shop.invalid", notes=("lower case",))
+
+CLIENTS_KNOW: dict[str, type | tuple[type, ...]] = {
+    "target": str,
+    "ip_address": str,
+    "availability": bool,
+    "publicly_exposed": bool,
+    "open_ports": list,
+    "accessibility_tests": list,
+    "location": (str, type(None)),
+    "country": (str, type(None)),
+    "provider": (str, type(None)),
+    "service_category": (str, type(None)),
+    "risk_level": str,
+    "risk_summary": str,
+    "recommendation": (str, type(None)),
+    "metadata": dict,
+    "testing_techniques": list,
+}
+
+
+def address(text="192.0.2.1", *, is_global=True, sources=(OK,), **ports: tuple[int, ...]) -> AddressReport:
+    probes = sorted(Probe(port, PortState(state), "why", 2, 1.239) for state, found in ports.items() for port in found)
+    return AddressReport(address=ip_address(text), is_global=is_global, probes=tuple(probes), sources=tuple(sources))
+
+
+def report(*addresses: AddressReport, target: Target = NAME) -> Report:
+    verdict = rate(gather(addresses))
+    return Report(
+        target=target,
+        outcome=Outcome.DONE,
+        addresses=addresses,
+        verdict=verdict,
+        summary=summarise(target, addresses, verdict),
+        started_at=STARTED,
+        finished_at=STARTED + timedelta(seconds=2),
+    )
+
+
+def unscanned(outcome: Outcome, code: str, error: str, target: Target = NAME) -> Report:
+    return replace(report(target=target), outcome=outcome, error_code=code, error=error, summary=failed(target, code, error))
+
+
+def served(of: Report) -> dict[str, Any]:
+    """By way of JSON text, as the database keeps it."""
+    stored = (evidence_dict(of), verdict_dict(of.verdict), summary_dict(of.summary))
+    return wire_result(*(json.loads(json.dumps(part, allow_nan=False)) for part in stored))
+
+
+REPORTS = {
+    "open": report(address(open=(22, 5432), closed=(80,), filtered=(443,))),
+    "closed": report(address(closed=(80,))),
+    "silent": report(address(filtered=(80,), sources=())),
+    "private": report(address("10.0.0.1", is_global=False, open=(22,), sources=())),
+    "two addresses": report(address(open=(22,)), address("2001:db8::1", filtered=(22,))),
+    "unresolved": unscanned(Outcome.ERROR, "resolve_failed", "Failed to resolve shop.invalid: no such name"),
+    "refused": unscanned(Outcome.REFUSED, "refused_scope", "10.0.0.1 is outside your scope."),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_field_that_clients_know_is_there_with_its_type(name):
+    result = served(REPORTS[name])
+    for field, kind in CLIENTS_KNOW.items():
+        assert isinstance(result[field], kind), field
+        assert kind is bool or not isinstance(result[field], bool)
+    assert result["metadata"] == {field: result[field] for field in ("location", "country", "provider", "service_category")}
+    assert all(type(port) is int for port in result["open_ports"])
+    for test in result["accessibility_tests"]:
+        assert type(test["port"]) is int
+        assert type(test["service"]) is str
+        assert test["status"] in ("open", "closed")
+    assert result["risk_level"] in list(Level)
+    assert result["risk_summary"]
+
+
+def test_a_scanned_host_in_full():
+    assert served(REPORTS["open"]) == {
+        "target": "Shop.invalid",
+        "ip_address": "192.0.2.1",
+        "availability": True,
+        "publicly_exposed": True,
+        "open_ports": [22, 5432],
+        "accessibility_tests": [
+            accessibility(22, "SSH", "open", "open"),
+            accessibility(80, "HTTP", "closed", "closed"),
+            accessibility(443, "HTTPS", "closed", "filtered"),
+            accessibility(5432, "PostgreSQL", "open", "open"),
+        ],
+        "location": "Frankfurt, Hesse",
+        "country": "Germany",
+        "provider": "Example ISP",
+        "service_category": "Hosting Provider",
+        "metadata": {
+            "location": "Frankfurt, Hesse",
+            "country": "Germany",
+            "provider": "Example ISP",
+            "service_category": "Hosting Provider",
+        },
+        "testing_techniques": [],
+        "risk_level": "high",
+        "risk_summary": (
+            "High: database listener on 5432 (PostgreSQL); SSH reachable on 22. 3 of 4 ports answered; 1 probe timed out."
+        ),
+        "recommendation": (
+            "Bind to private addresses; require TLS and strong authentication. "
+            "Keys only; restrict source addresses or put it behind a VPN."
+        ),
+        "schema_version": 1,
+        "outcome": "done",
+        "error": None,
+        "started_at": "2026-11-24T09:14:02.120000Z",
+        "finished_at": "2026-11-24T09:14:04.120000Z",
+        "notes": ["lower case"],
+        "port_states": PORT_STATES,
+        "addresses": [
+            {
+                "address": "192.0.2.1", "is_global": True, "open_ports": [22, 5432], "port_states": PORT_STATES,
+                "location": "Frankfurt, Hesse", "country": "Germany", "provider": "Example ISP",
+                "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
+                "asn": 64500, "as_name": "EXAMPLE",
+            }
+        ],
+        "sources": [
+            {
+                "address": "192.0.2.1", "source": "ip-api", "state": "ok", "reason": "",
+                "observed_at": "2026-11-24T09:14:02.120000Z", "is_cached": False,
+            }
+        ],
+        "risk_score": 34,
+        "ruleset_version": "1",
+        "findings": verdict_dict(REPORTS["open"].verdict)["findings"],
+        "completeness": {
+            "ports_answered": 3, "ports_tested": 4, "sources_answered": 1, "sources_asked": 1,
+            "doubts": ["1 of 4 ports did not answer (443)."],
+        },
+        "deterministic_summary": None,
+        "ai": {"state": "deterministic", "reason": "", "model": None, "citations": [], "usage": {}},
+    }  # fmt: skip
+
+
+PORT_STATES = {
+    "open": "22,5432", "closed": "80", "filtered": "443", "unreachable": "", "error": "", "not_tested": "", "refused": "",
+}  # fmt: skip
+
+
+def accessibility(port: int, service: str, status: str, state: str) -> dict[str, Any]:
+    return {
+        "port": port, "service": service, "status": status, "state": state,
+        "reason": "why", "attempts": 2, "latency_ms": 1.24,
+    }  # fmt: skip
+
+
+def test_a_name_that_does_not_resolve_has_the_fixed_values():
+    result = served(REPORTS["unresolved"])
+    fixed = {
+        "target": "Shop.invalid", "ip_address": "unknown", "availability": False, "publicly_exposed": False,
+        "open_ports": [], "accessibility_tests": [], "risk_level": "unknown",
+        "risk_summary": "Failed to resolve shop.invalid: no such name", "recommendation": None,
+        "location": None, "country": None, "provider": None, "service_category": None,
+        "outcome": "error", "error": {"code": "resolve_failed", "detail": "Failed to resolve shop.invalid: no such name"},
+    }  # fmt: skip
+    assert {field: result[field] for field in fixed} == fixed
+    assert set(result["metadata"].values()) == {None}
+
+
+def test_a_refusal_is_unknown_and_says_that_nothing_was_sent():
+    result = served(REPORTS["refused"])
+    assert (result["outcome"], result["risk_level"]) == ("refused", "unknown")
+    assert result["risk_summary"] == "10.0.0.1 is outside your scope. Not one packet went to it."
+
+
+def test_an_address_that_was_refused_by_its_number_is_known():
+    target = Target(kind=TargetKind.IP, text="10.0.0.1", host="10.0.0.1", address=ip_address("10.0.0.1"))
+    assert served(unscanned(Outcome.REFUSED, "refused_scope", "Outside.", target))["ip_address"] == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "category"),
+    [
+        ({"is_proxy": True, "is_mobile": True, "is_hosting": True}, "Proxy / VPN"),
+        ({"is_proxy": False, "is_mobile": True, "is_hosting": True}, "Mobile Network"),
+        ({"is_hosting": True}, "Hosting Provider"),
+        ({"is_proxy": False, "is_mobile": False, "is_hosting": False}, None),
+        ({}, None),
+    ],
+)
+def test_the_first_true_flag_is_the_category(flags, category):
+    source = replace(OK, facts=Facts(**flags))
+    assert served(report(address(closed=(22,), sources=(source,))))["service_category"] == category
+
+
+@pytest.mark.parametrize(
+    ("facts", "location", "provider"),
+    [
+        (Facts(city="Frankfurt"), "Frankfurt", None),
+        (Facts(region="Hesse", organisation="Org"), "Hesse", "Org"),
+        (Facts(isp="ISP", organisation="Org"), None, "ISP"),
+    ],
+)
+def test_missing_parts_are_left_out(facts, location, provider):
+    result = served(report(address(closed=(22,), sources=(replace(OK, facts=facts),))))
+    assert (result["location"], result["provider"]) == (location, provider)
+
+
+def test_the_first_source_that_says_something_is_believed():
+    first = replace(OK, source="first", facts=Facts(country="Norway"))
+    broken = replace(OK, source="broken", state=SourceState.FAILED, facts=Facts(country="Nowhere", city="Nowhere"))
+    result = served(report(address(closed=(22,), sources=(broken, first, OK))))
+    assert (result["country"], result["location"]) == ("Norway", "Frankfurt, Hesse")
+
+
+def test_the_identity_is_that_of_the_first_address():
+    other = replace(OK, facts=Facts(country="Norway"))
+    result = served(report(address(closed=(22,), sources=()), address("2001:db8::1", closed=(22,), sources=(other,))))
+    assert (result["ip_address"], result["country"]) == ("192.0.2.1", None)
+    assert [found["country"] for found in result["addresses"]] == [None, "Norway"]
+
+
+def test_the_best_state_of_a_port_wins_over_addresses():
+    for n, better in enumerate(BEST_FIRST):
+        for worse in BEST_FIRST[n:]:
+            result = served(report(address(**{worse: (22,)}), address("2001:db8::1", **{better: (22,)})))
+            assert result["port_states"][better] == "22"
+            assert [test["state"] for test in result["accessibility_tests"]] == [better]
+
+
+def test_every_state_of_a_port_has_its_place():
+    assert set(BEST_FIRST) == set(PortState)
+
+
+def test_an_open_port_on_a_private_address_is_available_and_not_exposed():
+    result = served(report(address("10.0.0.1", is_global=False, open=(22,)), address(closed=(22,))))
+    assert (result["availability"], result["publicly_exposed"]) == (True, False)
+
+
+def test_a_host_without_an_open_port_is_not_exposed():
+    result = served(REPORTS["closed"])
+    assert (result["availability"], result["publicly_exposed"]) == (False, False)
+
+
+def test_up_to_a_thousand_ports_are_listed_each():
+    result = served(report(address(open=(1,), closed=tuple(range(2, 900)), filtered=tuple(range(900, 1001)))))
+    assert [test["port"] for test in result["accessibility_tests"]] == list(range(1, 1001))
+
+
+def test_above_that_only_the_open_ones_are_and_the_states_stay_complete():
+    full = report(address(open=(1, 65535), closed=tuple(range(2, 65535, 2)), filtered=tuple(range(3, 65535, 2))))
+    result = served(full)
+    assert [test["port"] for test in result["accessibility_tests"]] == [1, 65535]
+    assert len(evidence_dict(full)["addresses"][0]["probes"]) == 2
+    assert result["port_states"]["closed"].count(",") == 32766
+    assert result["port_states"]["filtered"].startswith("3,5,7,")
+
+
+def test_listed_ports_are_counted_over_all_addresses():
+    """A URL's own port can make one address of a target differ: 1,001 different ports are too many together."""
+    result = served(
+        report(address(open=(22,), closed=tuple(range(1000, 1999))), address("2001:db8::1", closed=tuple(range(1001, 2000))))
+    )
+    assert [test["port"] for test in result["accessibility_tests"]] == [22]
+
+
+def test_the_deterministic_text_is_served_beside_another():
+    words = replace(
+        REPORTS["open"].summary,
+        state=SummaryState.NO_KEY,
+        text="Gemini API key not configured",
+        reason="Gemini API key not configured",
+    )
+    result = served(replace(REPORTS["open"], summary=words))
+    assert result["risk_summary"] == "Gemini API key not configured"
+    assert result["deterministic_summary"] == REPORTS["open"].summary.text
+    assert (result["risk_level"], result["ai"]["state"]) == ("high", "no_key")
+
+
+def test_a_summary_comes_back_from_storage_as_it_was():
+    words = Summary(
+        state=SummaryState.WRITTEN, text="a", recommendation="b", deterministic_text="c", reason="", model="m",
+        citations=("EXP-001",), usage={"latency_ms": 7},
+    )  # fmt: skip
+    for summary in (words, REPORTS["open"].summary, REPORTS["unresolved"].summary):
+        assert summary_from_dict(json.loads(json.dumps(summary_dict(summary)))) == summary
+
+
+def test_only_what_is_known_is_stored():
+    stored = evidence_dict(report(address(sources=(replace(OK, facts=Facts(is_proxy=False)),))))
+    assert stored["addresses"][0]["sources"][0]["facts"] == {"is_proxy": False}
+
+
+def test_times_are_utc_and_a_time_without_a_zone_is_refused():
+    elsewhere = STARTED.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert evidence_dict(replace(REPORTS["closed"], started_at=elsewhere))["started_at"] == "2026-11-24T09:14:02.120000Z"
+    with pytest.raises(ValueError, match="without a zone"):
+        evidence_dict(replace(REPORTS["closed"], started_at=STARTED.replace(tzinfo=None)))
+
+
+@pytest.mark.parametrize("latency", [float("nan"), float("inf"), None])
+def test_a_latency_that_is_no_number_is_null(latency):
+    probe = Probe(22, PortState.OPEN, "syn-ack", 1, latency)
+    seen = AddressReport(address=ip_address("192.0.2.1"), is_global=True, probes=(probe,))
+    assert served(report(seen))["accessibility_tests"][0]["latency_ms"] is None
+
+
+HOSTILE = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x00\ud800\u202e\x1b<{")), max_size=60)
+
+
+@given(HOSTILE, st.lists(st.sampled_from(list(PortState)), max_size=4))
+def test_nothing_that_anyone_says_gets_in_uncleaned(said, states):
+    """Postgres refuses NUL and lone surrogates, terminals obey controls."""
+    probes = tuple(Probe(20 + n, state, said, 1, 0.5) for n, state in enumerate(states))
+    texts = dict.fromkeys(("country", "country_code", "region", "city", "isp", "organisation", "as_name"), said)
+    source = SourceResult(source=said, state=SourceState.OK, reason=said, facts=Facts(**texts))
+    seen = AddressReport(address=ip_address("192.0.2.1"), is_global=True, probes=probes, sources=(source,))
+    target = Target(kind=TargetKind.URL, text=said, host=said, scheme=said, path=said, notes=(said,))
+    words = Summary(
+        state=SummaryState.FAILED, text=said, recommendation=said, deterministic_text=said, reason=said, model=said,
+        citations=(said,), usage={said: 1},
+    )  # fmt: skip
+    full = replace(report(seen, target=target), outcome=Outcome.ERROR, error_code=said, error=said, summary=words)
+    for text in strings([evidence_dict(full), verdict_dict(full.verdict), summary_dict(words), served(full)]):
+        assert text == "" or text.isprintable()
+        text.encode("utf-8")
+
+
+def strings(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (str(key), *strings(item))]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []

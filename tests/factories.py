@@ -1,0 +1,148 @@
+"""make_job() and make_result(): valid rows with the parts a test cares about, built by the core as a worker builds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+from django.utils import timezone
+
+from scans.core import risk, summary
+from scans.core.pipeline import failure
+from scans.core.ports import DEFAULT_SERVICES, compact
+from scans.core.targets import parse_target
+from scans.core.types import (
+    AddressReport,
+    Facts,
+    Outcome,
+    PortState,
+    Probe,
+    Report,
+    SourceResult,
+    SourceState,
+    Summary,
+    Target,
+)
+from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.services.results import FINAL_STATE, address_rows, report_columns
+from scans.services.specs import spec_from_target
+
+GERMAN_HOSTING = Facts(
+    country="Germany",
+    country_code="DE",
+    region="State of Berlin",
+    city="Berlin",
+    isp="Example Carrier AG",
+    organisation="Example Hosting GmbH",
+    asn=64500,
+    as_name="EXAMPLE-HOSTING",
+    is_proxy=False,
+    is_mobile=False,
+    is_hosting=True,
+)
+REASONS = {PortState.OPEN: "syn-ack", PortState.CLOSED: "conn-refused", PortState.FILTERED: "timeout"}
+
+
+def make_job(*texts: str, **columns: Any) -> ScanJob:
+    """A queued job with one pending target for each text."""
+    targets = [parse_target(text) for text in texts]
+    defaults = {"mode": "standard", "ports": compact(DEFAULT_SERVICES), "submitted": list(texts), "created_at": timezone.now()}
+    job = ScanJob.objects.create(total_targets=len(targets), **{**defaults, **columns})
+    TargetResult.objects.bulk_create(_row(job, ordinal, target) for ordinal, target in enumerate(targets))
+    return job
+
+
+def make_result(report: Report, *, job: ScanJob | None = None, state: str | None = None) -> TargetResult:
+    """The row of a scanned target: the job's own row of that target, or the only one of a new, finished job."""
+    job = job or make_job(report.target.text)
+    row = job.targets.get(key=_digest(report.target))
+    now = timezone.now()
+    for name, value in report_columns(report, now=now).items():
+        setattr(row, name, value)
+    row.state = state or FINAL_STATE[report.outcome]
+    row.finished_at = None if row.state == TargetState.SCANNED else now
+    row.save()
+    TargetAddress.objects.bulk_create(address_rows(row.pk, report))
+    if not job.targets.filter(finished_at=None).exists():
+        finish(job)
+    return row
+
+
+def finish(job: ScanJob, *, outcome: JobOutcome = JobOutcome.COMPLETE) -> None:
+    """Close a job."""
+    now = timezone.now()
+    if job.targets.filter(state__in=["error", "refused"]).exists():
+        outcome = JobOutcome.PARTIAL
+    job.state, job.outcome, job.started_at, job.finished_at = JobState.COMPLETE, outcome, job.created_at, now
+    job.save()
+
+
+def make_report(text: str, *addresses: AddressReport, words: Summary | None = None) -> Report:
+    """A finished scan, rated and put into words by the core; of 127.66.0.1 with nothing open unless told otherwise."""
+    target = parse_target(text)
+    seen = addresses or (make_address(str(target.address or "127.66.0.1")),)
+    verdict = risk.rate(risk.gather(seen))
+    now = timezone.now()
+    return Report(
+        target=target,
+        outcome=Outcome.DONE,
+        addresses=tuple(seen),
+        verdict=verdict,
+        summary=words or summary.summarise(target, seen, verdict),
+        started_at=now - timedelta(seconds=3),
+        finished_at=now,
+    )
+
+
+def make_failure(text: str, code: str = "resolve_failed", error: str = "", *, outcome: Outcome = Outcome.ERROR) -> Report:
+    """A target without a result."""
+    target = parse_target(text)
+    error = error or f"Failed to resolve {target.host}: Name or service not known"
+    return failure(target, code, error, started_at=timezone.now(), outcome=outcome)
+
+
+def make_address(
+    address: str = "127.66.0.1",
+    *,
+    open_ports: Iterable[int] = (),
+    filtered: Iterable[int] = (),
+    ports: Sequence[int] = tuple(DEFAULT_SERVICES),
+    is_global: bool = True,
+    sources: Sequence[SourceResult] | None = None,
+) -> AddressReport:
+    """What was seen at one address: every port is closed that is not named."""
+    is_open, is_filtered = frozenset(open_ports), frozenset(filtered)
+    probes = []
+    for port in sorted({*ports, *is_open, *is_filtered}):
+        state = PortState.OPEN if port in is_open else PortState.FILTERED if port in is_filtered else PortState.CLOSED
+        silent = state is PortState.FILTERED
+        probes.append(Probe(port, state, REASONS[state], 2 if silent else 1, None if silent else 12.5))
+    said = (make_source(),) if sources is None else tuple(sources)
+    return AddressReport(address=ip_address(address), is_global=is_global, probes=tuple(probes), sources=said)
+
+
+def make_source(
+    state: SourceState = SourceState.OK,
+    *,
+    reason: str = "",
+    facts: Facts = GERMAN_HOSTING,
+    is_cached: bool = False,
+    observed_at: datetime | None = None,
+) -> SourceResult:
+    """An answer of ip-api, or why there is none."""
+    if state not in (SourceState.OK, SourceState.STALE):
+        return SourceResult(source="ip-api", state=state, reason=reason)
+    said_at = observed_at or timezone.now()
+    return SourceResult(source="ip-api", state=state, reason=reason, observed_at=said_at, is_cached=is_cached, facts=facts)
+
+
+def _row(job: ScanJob, ordinal: int, target: Target) -> TargetResult:
+    spec, key = spec_from_target(target), _digest(target)
+    return TargetResult(job=job, ordinal=ordinal, key=key, spec=spec, target=target.text, host=target.host)
+
+
+def _digest(target: Target) -> str:
+    return hashlib.sha256(target.key.encode()).hexdigest()

@@ -1,0 +1,201 @@
+"""Claims, leases, the fence, and the end of a job: each target gets exactly one result, each job one end."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from tests.services.test_jobs import request
+
+from scans.core.packing import unpack_probes
+from scans.core.pipeline import Interrupted, failure
+from scans.core.types import PortState, Probe, Report
+from scans.models import JobState, ScanJob, TargetResult, TargetState
+from scans.services import claims
+from scans.services.jobs import submit_scan
+from scans.services.reaper import reap
+from scans.services.results import Claimed, finish_job, hand_back, save_report
+from scans.services.specs import target_from_spec
+
+
+def claim(lease=None) -> list[Claimed]:
+    lease = lease or uuid4()
+    return [Claimed(pk=row.pk, job_id=row.job_id, lease=lease) for row in claims.claim_targets(lease)]
+
+
+def report_for(claimed: Claimed) -> Report:
+    target = target_from_spec(TargetResult.objects.get(pk=claimed.pk).spec)
+    return failure(target, "resolve_failed", "Failed to resolve it", started_at=datetime.now(UTC))
+
+
+def let_leases_run_out() -> None:
+    TargetResult.objects.filter(state=TargetState.LEASED).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.django_db
+def test_a_claim_starts_the_job_counts_an_attempt_and_hides_the_rows_from_others():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2"))
+    assert len(claim()) == 2
+    assert claim() == []
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING
+    assert set(job.targets.values_list("state", "attempts")) == {("leased", 1)}
+
+
+@pytest.mark.django_db
+def test_a_claim_is_bounded_by_the_probes_it_needs():
+    submit_scan(request("127.0.0.0/26", ports=tuple(range(1, 1025))))
+    assert len(claim()) == 4
+    submit_scan(request("127.1.0.0/30", ports=tuple(range(1, 65536))))
+    assert len(claim()) == 1
+
+
+@pytest.mark.django_db
+def test_the_job_with_fewest_rows_in_flight_comes_first():
+    submit_scan(request("127.0.0.0/26", ports=tuple(range(1, 1025))))
+    claim()
+    small = submit_scan(request("127.0.1.1"))
+    assert [claimed.job_id for claimed in claim()] == [small.pk]
+
+
+@pytest.mark.django_db
+def test_rows_that_failed_before_take_few_neighbours_with_them():
+    submit_scan(request("127.0.0.0/26"))
+    sizes = []
+    for _ in range(claims.MAX_ATTEMPTS):
+        sizes.append(len(claim()))
+        let_leases_run_out()
+    assert sizes == [64, 8, 8, 8, 8]
+    TargetResult.objects.update(attempts=2)
+    assert len(claim()) == 1
+
+
+@pytest.mark.django_db
+def test_the_last_write_closes_the_job_exactly_once():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2"))
+    first, second = claim()
+    assert save_report(first, report_for(first), awaits_summary=False)
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING
+    assert save_report(second, report_for(second), awaits_summary=False)
+    job.refresh_from_db()
+    assert (job.state, job.outcome) == (JobState.COMPLETE, "partial")
+    assert not finish_job(job.pk, now=timezone.now())
+
+
+@pytest.mark.django_db
+def test_a_worker_presumed_dead_writes_nothing():
+    submit_scan(request("127.0.0.1"))
+    (late,) = claim()
+    let_leases_run_out()
+    (current,) = claim()
+    assert not save_report(late, report_for(late), awaits_summary=False)
+    assert not hand_back(late)
+    assert TargetResult.objects.get().lease == current.lease
+    assert save_report(current, report_for(current), awaits_summary=False)
+    assert not save_report(current, report_for(current), awaits_summary=False)
+
+
+@pytest.mark.django_db
+def test_a_row_handed_back_is_uncounted_and_progress_is_kept():
+    submit_scan(request("127.0.0.1"))
+    (claimed,) = claim()
+    hand_back(claimed)
+    row = TargetResult.objects.get()
+    assert (row.state, row.attempts, row.partial) == (TargetState.PENDING, 0, None)
+    (claimed,) = claim()
+    probes = (Probe(22, PortState.OPEN, "syn-ack", 1, 0.5), Probe(80, PortState.FILTERED, "timeout", 2, None))
+    hand_back(claimed, Interrupted(known={ip_address("127.0.0.1"): probes}, has_progress=True))
+    row.refresh_from_db()
+    assert unpack_probes(row.partial["127.0.0.1"]) == probes
+    (item,) = claims.Claims(uuid4()).items(until=timezone.now() + timedelta(seconds=5))
+    assert item.known == {ip_address("127.0.0.1"): probes}
+
+
+@pytest.mark.django_db
+def test_a_renewed_lease_lasts():
+    submit_scan(request("127.0.0.1"))
+    lease = uuid4()
+    claim(lease)
+    let_leases_run_out()
+    assert claims.renew(lease) == 1
+    assert claim() == []
+
+
+@pytest.mark.django_db
+def test_poison_ends_as_an_explicit_error_after_five_attempts():
+    job = submit_scan(request("127.0.0.1"))
+    for _ in range(claims.MAX_ATTEMPTS):
+        assert len(claim()) == 1
+        let_leases_run_out()
+    assert claim() == []
+    assert reap().given_up == 1
+    row = TargetResult.objects.get()
+    assert (row.state, row.error_code) == (TargetState.ERROR, "gave_up")
+    assert row.evidence["error"]["detail"] == "Gave up after 5 attempts: each time the worker died or made no progress."
+    job.refresh_from_db()
+    assert job.is_finished
+    assert reap().given_up == 0
+
+
+@pytest.mark.django_db
+def test_the_reaper_closes_a_job_that_lost_its_finisher_and_wakes_workers_for_waiting_rows():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2"))
+    from django_q.models import OrmQ
+
+    OrmQ.objects.all().delete()  # every message is lost
+    assert reap().woken == 1
+    TargetResult.objects.update(state=TargetState.ERROR, finished_at=timezone.now(), evidence={})
+    assert reap().finished_jobs == 1
+    job.refresh_from_db()
+    assert job.is_finished
+
+
+@pytest.mark.django_db
+def test_the_reaper_does_not_pile_up_wake_ups():
+    submit_scan(request("127.0.0.1", "127.0.0.2"))
+    from django_q.models import OrmQ
+
+    for _ in range(10):
+        reap()
+    assert OrmQ.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_deleting_a_running_job_makes_its_workers_writes_void():
+    job = submit_scan(request("127.0.0.1"))
+    (claimed,) = claim()
+    report = report_for(claimed)
+    job.delete()
+    assert not save_report(claimed, report, awaits_summary=False)
+    assert ScanJob.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_workers_at_once_finish_each_target_once_and_the_job_once():
+    job = submit_scan(request("127.0.0.0/26"))
+    saved, problems = [], []
+
+    def work() -> None:
+        try:
+            while claimed := claim():
+                saved.extend(c.pk for c in claimed if save_report(c, report_for(c), awaits_summary=False))
+        except Exception as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    assert sorted(saved) == sorted(job.targets.values_list("pk", flat=True))
+    job.refresh_from_db()
+    assert job.is_finished
