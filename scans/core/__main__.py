@@ -7,12 +7,10 @@ a name without address, out of scope), 130 interrupted. Options of the environme
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 from scans.core import pipeline, wire
 from scans.core.intel import SOURCES
 from scans.core.options import OptionError, Options
+from scans.core.output import WRITERS
 from scans.core.pipeline import Interrupted, Item
 from scans.core.ports import PROFILES, PortError, parse_ports
 from scans.core.targets import fold, read_items, split_lines
@@ -30,8 +29,6 @@ from scans.core.types import IPNetwork, Outcome, Report, Target
 MAX_TARGETS = 1 << 20
 MAX_FILE_BYTES = 64 << 20
 OK, NOT_EVALUATED, INTERRUPTED = 0, 2, 130
-CSV_FIELDS = ("target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary")
-Writer = Callable[[Iterable[dict[str, Any]]], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,40 +116,6 @@ def _results(scanned: Iterable[tuple[object, Report | Interrupted]], outcomes: l
             )
             yield {"ordinal": key, **wire.wire_result(evidence, verdict, words)}
 
-
-def _write_table(results: Iterable[dict[str, Any]]) -> None:
-    for result in results:
-        tests = {test["port"]: test["service"] for test in result["accessibility_tests"]}
-        shown = " ".join(f"{port}/{tests.get(port, 'unknown')}" for port in result["open_ports"][:30])
-        more = f" and {len(result['open_ports']) - 30} more" if len(result["open_ports"]) > 30 else ""
-        address = "" if result["ip_address"] == result["target"] else f" ({result['ip_address']})"
-        print(f"{result['target']}{address}  {result['risk_level']}  {shown or 'no open port'}{more}")
-        print(f"    {result['risk_summary']}", flush=True)
-
-
-def _write_ndjson(results: Iterable[dict[str, Any]]) -> None:
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False), flush=True)
-
-
-def _write_json(results: Iterable[dict[str, Any]]) -> None:
-    print(json.dumps(sorted(results, key=lambda result: result["ordinal"]), ensure_ascii=False, indent=1))
-
-
-def _write_csv(results: Iterable[dict[str, Any]]) -> None:
-    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
-    writer.writerow(CSV_FIELDS)
-    for result in results:
-        cells = {**result, "open_ports": " ".join(map(str, result["open_ports"]))}
-        writer.writerow([_inert(str(cells[name])) for name in CSV_FIELDS])
-
-
-def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (ASVS 5.0, 1.2.10)."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\0")) else cell
-
-
-WRITERS: dict[str, Writer] = {"table": _write_table, "ndjson": _write_ndjson, "json": _write_json, "csv": _write_csv}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from scans.core.ports import compact, parse_ports
+from scans.core.ports import compact, expand
 from scans.core.types import PortState, Probe
 
 PackedProbes = list[list[str | int | float | None]]
@@ -29,6 +29,6 @@ def unpack_probes(rows: Sequence[Sequence[str | int | float | None]]) -> tuple[P
         sorted(
             Probe(port, PortState(str(state)), str(reason), int(attempts or 0), None if latency is None else float(latency))
             for ports, state, reason, attempts, latency in rows
-            for port in parse_ports(str(ports))
+            for port in expand(str(ports))
         )
     )

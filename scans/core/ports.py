@@ -129,3 +129,9 @@ def compact(ports: Iterable[int]) -> str:
             run = []
         run.append(port)
     return ",".join(parts)
+
+
+def expand(text: str) -> tuple[int, ...]:
+    """The ports of compact text again. For what `compact` wrote, of any length; what users write is for parse_ports."""
+    spans = (part.partition("-") for part in text.split(",") if part)
+    return tuple(port for first, _, last in spans for port in range(int(first), int(last or first) + 1))

@@ -30,8 +30,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from scans.core.ports import compact, service_name
-from scans.core.summary.facts import expand
+from scans.core.ports import compact, expand, service_name
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,

@@ -57,7 +57,9 @@ def test_targets_are_the_addresses_and_then_the_endpoints_in_order_and_stripped(
     ]
 
 
-@pytest.mark.parametrize("body", [{"ip_addresses": None, "endpoints": ["localhost"]}, {"ip_addresses": ["127.0.0.1"], "endpoints": None}])
+@pytest.mark.parametrize(
+    "body", [{"ip_addresses": None, "endpoints": ["localhost"]}, {"ip_addresses": ["127.0.0.1"], "endpoints": None}]
+)
 def test_either_list_may_be_null(client, body):
     assert post(client, body).status_code == 202
 
@@ -72,7 +74,10 @@ def test_either_list_may_be_null(client, body):
         ({"ip_addresses": "127.0.0.1"}, ["/ip_addresses"]),
         ({"ip_addresses": ["127.0.0.1"], "generate_ai_summary": "perhaps"}, ["/generate_ai_summary"]),
         ({"ip_addresses": ["127.0.0.1"], "generate_ai_summary": None}, ["/generate_ai_summary"]),
-        ({"ip_addresses": ["127.0.0.1", "999.1.1.1"], "endpoints": ["ok.invalid", "a b"]}, ["/ip_addresses/1", "/endpoints/1"]),
+        (
+            {"ip_addresses": ["127.0.0.1", "999.1.1.1"], "endpoints": ["ok.invalid", "a b"]},
+            ["/ip_addresses/1", "/endpoints/1"],
+        ),
         ({"endpoints": ["127.0.0.1\u0000.example"]}, ["/endpoints/0"]),
         ({"ip_addresses": ["127.0.0.1"], "ports": []}, ["/ports"]),
         ({"ip_addresses": ["127.0.0.1"], "ports": [0]}, ["/ports"]),
@@ -102,7 +107,9 @@ def test_what_is_no_json_is_a_400(client, body):
     assert ScanJob.objects.count() == 0
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
 def test_another_content_type_is_a_415_so_that_no_foreign_form_can_submit(client, content_type):
     problem(post(client, b'{"ip_addresses": ["127.0.0.1"]}', content_type=content_type), 415)
     assert ScanJob.objects.count() == 0
@@ -132,7 +139,10 @@ def test_unknown_fields_are_ignored_and_named_in_the_jobs_warnings(client):
         ([443, 22, 22], "22,443"),
         ("22,80,8000-8002", "22,80,8000-8002"),
         ("all", "1-65535"),
-        ("default", "21-22,25,53,80,110,143,443,465,587,993,995,1433,1521,1723,2049,2375,3306,3389,5432,5900,6379,8080,8443"),
+        (
+            "default",
+            "21-22,25,53,80,110,143,443,465,587,993,995,1433,1521,1723,2049,2375,3306,3389,5432,5900,6379,8080,8443",
+        ),
     ],
 )
 def test_ports_are_a_list_text_or_a_profile(client, ports, stored):

@@ -55,7 +55,11 @@ def test_every_field_of_the_original_is_there_with_its_type(scan):
         assert type(result[name]) is kind, name
     assert all(result[name] is None or isinstance(result[name], str) for name in NULLABLE)
     (test,) = result["accessibility_tests"]
-    assert {k: type(v) for k, v in test.items() if k in ("port", "service", "status")} == {"port": int, "service": str, "status": str}
+    assert {k: type(v) for k, v in test.items() if k in ("port", "service", "status")} == {
+        "port": int,
+        "service": str,
+        "status": str,
+    }
     assert document["status"] == "complete"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", document["started_at"])
 
@@ -105,7 +109,9 @@ def test_a_name_that_does_not_resolve_has_the_fixed_values(scan):
     assert {name: result[name] for name in fixed} == fixed
 
 
-@pytest.mark.parametrize("answer", [Answer(status=500), Answer(status=429), Answer.json([{"status": "fail", "message": "reserved range"}])])
+@pytest.mark.parametrize(
+    "answer", [Answer(status=500), Answer(status=429), Answer.json([{"status": "fail", "message": "reserved range"}])]
+)
 def test_defect_a_a_failed_look_up_costs_its_own_fields_and_is_named(scan, answer):
     with listening(PUBLIC) as port, service(lambda _: answer) as fake:
         (result,) = scan(PUBLIC, ports=[port], base_url=fake.base_url)["results"]

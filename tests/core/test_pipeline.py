@@ -9,8 +9,6 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from tests.fakes import Answer, in_turn, ip_api, service
-from tests.servers import listening, refusing, silent
 
 from scans.core import pipeline
 from scans.core.options import IntelOptions, Options, ProbeOptions, ScopeOptions
@@ -18,6 +16,8 @@ from scans.core.pipeline import Interrupted, Item
 from scans.core.targets import parse_target
 from scans.core.tools import MemoryBudget, Tools
 from scans.core.types import IPAddress, Level, Outcome, PortState, Report, SourceResult, SourceState
+from tests.fakes import Answer, in_turn, ip_api, service
+from tests.servers import listening, refusing, silent
 
 PUBLIC = ip_network("127.66.0.0/16")  # a loopback range that counts as public in these tests
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scans.core.ports import service_name
+from scans.core.ports import expand, service_name
 from scans.core.risk.words import port_list, service_list
 from scans.core.text import clean_text
 from scans.core.types import Level
@@ -67,13 +67,6 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
         cves=frozenset(cve.lower() for cve in CVE.findall(trusted_text)),
         services=f"{trusted_text} {' '.join(sorted({service_name(port) for port in ports}))}".lower(),
     )
-
-
-def expand(compact_ports: str) -> Iterable[int]:
-    """The opposite of `ports.compact`, for text that we wrote ourselves: "22,80-82" gives 22, 80, 81, 82."""
-    for part in filter(None, compact_ports.split(",")):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
 
 
 def _finding(finding: Mapping[str, Any]) -> dict[str, object]:

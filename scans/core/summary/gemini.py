@@ -46,9 +46,8 @@ PASSING_STATUSES = frozenset({500, 502, 503, 504})
 LEAST_KEY_CHARS = 8  # a shorter "key" occurs in a text by chance
 
 log = logging.getLogger(__name__)
-logging.getLogger("httpcore2").setLevel(
-    logging.INFO
-)  # its DEBUG lines hold the headers of a reply, which may repeat the key
+# Its DEBUG lines hold the headers of a reply, and those may repeat the key.
+logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 class NoAnswerError(Exception):

@@ -185,7 +185,7 @@ def _vulnerabilities(prose: str, facts: ModelFacts) -> str | None:
 
 def _rules(prose: str, facts: ModelFacts) -> str | None:
     fired = {rule.casefold() for rule in facts.rules}
-    unknown = [rule for rule in _RULE_ID.findall(prose) if rule not in fired]
+    unknown = [name for name in _RULE_ID.findall(prose) if name not in fired and name not in facts.services]  # iec-104
     return f"the answer names {unknown[0].upper()}, a rule that did not fire" if unknown else None
 
 

@@ -7,13 +7,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from tests.fakes import Answer, FakeService, in_turn, ip_api, service
 
 from scans.core.egress import Egress
 from scans.core.http import Http
 from scans.core.intel import Consultation, IpApi, consult
 from scans.core.options import IntelOptions, Options
 from scans.core.types import IPAddress, SourceState
+from tests.fakes import Answer, FakeService, in_turn, ip_api, service
 
 SAMPLES = Path(__file__).parent / "samples"
 ONE = (ip_address("203.0.113.10"),)

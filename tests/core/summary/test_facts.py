@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.core.ports import compact
+from scans.core.ports import catalogue, compact, expand
 from scans.core.risk import gather, rate
 from scans.core.summary.deterministic import summarise
-from scans.core.summary.facts import MAX_SAID_CHARS, ModelFacts, expand, facts_for
+from scans.core.summary.facts import MAX_SAID_CHARS, ModelFacts, facts_for
 from scans.core.summary.prompt import answer_schema
+from scans.core.summary.validator import Accepted, validate
 from scans.core.types import (
     AddressReport,
     Facts,
@@ -126,3 +127,30 @@ def test_expand_is_the_opposite_of_compact(ports):
 @pytest.mark.parametrize("text", ["", "22", "1-65535"])
 def test_expand_reads_the_ends(text):
     assert compact(expand(text)) == text
+
+
+@pytest.mark.parametrize("port", sorted(catalogue()))
+def test_our_own_words_about_any_port_would_pass_as_the_model_s(port):
+    """Otherwise the validator would reject what the facts plainly say."""
+    target = Target(kind=TargetKind.IP, text="203.0.113.77", host="203.0.113.77")
+    probes = tuple(Probe(n, PortState.OPEN, "", 1, None) for n in sorted({22, 443, port}))
+    address = AddressReport(address=ip_address("203.0.113.77"), is_global=True, probes=probes)
+    verdict = rate(gather((address,)))
+    own = summarise(target, (address,), verdict)
+    report = Report(
+        target=target,
+        outcome=Outcome.DONE,
+        addresses=(address,),
+        verdict=verdict,
+        summary=own,
+        started_at=NOW,
+        finished_at=NOW,
+    )
+    said = {
+        "risk_level": verdict.level,
+        "risk_summary": own.text,
+        "recommendation": own.recommendation,
+        "cited_rules": [finding.rule_id for finding in verdict.findings],
+    }
+    answer = validate(json.dumps(said), facts_for(evidence_dict(report), verdict_dict(verdict)))
+    assert isinstance(answer, Accepted), answer

@@ -543,6 +543,12 @@ def test_a_model_that_was_talked_into_something_moves_no_level(fake, case):
 # The key
 
 
+def hear_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the settings of the application say about these loggers."""
+    for name in ("", "httpx2", "google_genai"):
+        caplog.set_level(logging.DEBUG, logger=name)
+
+
 REFLECTIONS = {
     "in the words": says(words(f"Remote desktop: {KEY}")),
     "as the model's name": says(words(), modelVersion=KEY),
@@ -559,7 +565,7 @@ REFLECTIONS = {
 @pytest.mark.parametrize("case", REFLECTIONS)
 def test_a_key_that_is_played_back_is_neither_shown_nor_logged(fake, case, caplog, monkeypatch):
     monkeypatch.setattr(gemini, "PAUSE_SECONDS", 0.01)
-    caplog.set_level(logging.DEBUG)
+    hear_everything(caplog)
     found = explain(fake, REFLECTIONS[case])
     assert fake.asked[0][1]["x-goog-api-key"] == KEY
     assert_fell_back(found, SummaryState.FAILED, "")
@@ -570,7 +576,7 @@ def test_a_key_that_is_played_back_is_neither_shown_nor_logged(fake, case, caplo
 @pytest.mark.parametrize("name", [path.stem for path in sorted(SAMPLES.glob("*.json"))])
 def test_no_reply_brings_the_key_into_a_log(fake, name, caplog, monkeypatch):
     monkeypatch.setattr(gemini, "PAUSE_SECONDS", 0.01)
-    caplog.set_level(logging.DEBUG)
+    hear_everything(caplog)
     assert KEY not in repr(explain(fake, sample(name)))
     assert caplog.records
     assert not [record for record in caplog.records if KEY in f"{record.__dict__}"]

@@ -1,0 +1,115 @@
+"""`python -m scans.core`: the bare scanner as a program of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.servers import listening, refusing, silent
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "scans.core", *arguments],
+        input=stdin, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, "OFFLINE": "1", **env}, check=False,
+    )  # fmt: skip
+
+
+def test_results_are_wire_results_one_a_line_as_they_come():
+    with listening() as port, refusing() as other:
+        done = run("127.0.0.1", "127.0.0.2", "--ports", f"{port},{other}", "--format", "ndjson")
+    assert (done.returncode, done.stderr) == (0, "")
+    results = {r["target"]: r for r in map(json.loads, done.stdout.splitlines())}
+    assert results["127.0.0.1"]["port_states"]["open"] == str(port)
+    assert results["127.0.0.2"]["open_ports"] == []
+
+
+def test_json_is_one_list_in_the_order_submitted():
+    results = json.loads(run("127.0.0.3", "no.such.invalid", "127.0.0.1", "--ports", "1", "--format", "json").stdout)
+    assert [result["target"] for result in results] == ["127.0.0.3", "no.such.invalid", "127.0.0.1"]
+
+
+def test_csv_cells_are_no_formulas():
+    rows = list(csv.reader(io.StringIO(run("127.0.0.1", "--ports", "1", "--format", "csv").stdout)))
+    assert rows[0][0] == "target"
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+
+
+def test_the_table_shows_level_ports_and_words():
+    with listening() as port:
+        done = run("127.0.0.1", "--ports", str(port))
+    assert done.stdout.splitlines()[0] == f"127.0.0.1  low  {port}/unknown"
+
+
+def test_targets_come_from_a_file_and_from_standard_input(tmp_path):
+    listed = tmp_path / "targets.txt"
+    listed.write_text("# lab\n127.0.0.4, 127.0.0.5\n\n")
+    assert run("-l", str(listed), "--ports", "1", "--format", "ndjson").stdout.count("\n") == 2
+    assert run("-l", "-", "--ports", "1", "--format", "ndjson", stdin="127.0.0.0/30\n").stdout.count("\n") == 4
+
+
+def test_the_scope_policy_is_the_same_and_allow_widens_it():
+    refused = run("10.1.2.3", "--ports", "1", "--format", "ndjson")
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["outcome"] == "refused"
+    assert run("127.0.0.1", "--ports", "1", "--format", "ndjson", PROFILE="server", ALLOWED_HOSTS="x", SCAN_TREAT_AS_GLOBAL="").returncode == 2
+    allowed = run("127.0.0.1", "--ports", "1", "--allow", "127.0.0.0/8", PROFILE="server", SCAN_TREAT_AS_GLOBAL="")
+    assert allowed.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "at least one target"),
+        (["300.1.1.1", "127.0.0.1", "a b"], "target 1: 300.1.1.1"),
+        (["300.1.1.1", "127.0.0.1", "a b"], "target 3: "),
+        (["127.0.0.1", "--ports", "70000"], "70000"),
+        (["127.0.0.1", "--allow", "nonsense"], "--allow"),
+        (["127.0.0.1", "--rate", "-1"], "0 (no limit) or more"),
+        (["-l", "/no/such/file"], "/no/such/file"),
+    ],
+)
+def test_bad_input_is_named_on_stderr_with_exit_code_2(arguments, word):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert done.stdout == ""
+
+
+def test_zero_means_no_limit_of_its_own():
+    with listening() as port:
+        zeros = ("--rate", "0", "--per-host", "0", "--max-inflight", "0")
+        done = run("127.0.0.1", "--ports", str(port), "--probe-only", "--format", "ndjson", *zeros)
+    assert json.loads(done.stdout)["open_ports"] == [port]
+
+
+def test_it_starts_without_django_in_a_fraction_of_a_second():
+    loaded = run("127.0.0.1", "--ports", "1", "--probe-only")
+    assert loaded.returncode == 0
+    code = "import sys, scans.core.__main__; print([m for m in sys.modules if m.split('.')[0] in ('django', 'google', 'httpx2')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_interrupt_ends_it_at_once_with_130():
+    with silent() as dark:
+        command = [sys.executable, "-m", "scans.core", "127.0.0.1", "--ports", str(dark.port)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "OFFLINE": "1", "PROBE_ATTEMPTS": "5"}, stdout=subprocess.PIPE
+        )
+        time.sleep(1.2)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 2
