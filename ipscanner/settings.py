@@ -14,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ipscanner.secret import load_or_create_secret
+from ipscanner.version import version
 from scans.core.options import OptionError, Options
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -166,7 +167,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "IP Intelligence Scanner",
     "DESCRIPTION": "Submit addresses, names and URLs; poll; read what each exposes, who runs it and how risky that is.",
-    "VERSION": "1",
+    "VERSION": version(),
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -59,12 +59,13 @@ class Claims:
         while timezone.now() < until:
             if not self._unstarted:
                 self._unstarted = claim_targets(self._lease)
-                self.rows.update(
-                    {row.pk: Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease) for row in self._unstarted}
-                )
+                self.rows.update({row.pk: self._claimed(row) for row in self._unstarted})
             if not self._unstarted:
                 return
             yield _item(self._unstarted.pop(0))
+
+    def _claimed(self, row: TargetResult) -> Claimed:
+        return Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease, ai=row.job.ai)
 
     def hand_back_unstarted(self) -> None:
         """Rows the pipeline never pulled."""

@@ -18,7 +18,7 @@ from scans.core import wire
 from scans.core.packing import pack_probes
 from scans.core.pipeline import Interrupted
 from scans.core.types import Outcome, Report, Summary
-from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.models import OPEN_STATES, AiChoice, JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
 
 FINAL_STATE = {Outcome.DONE: TargetState.DONE, Outcome.ERROR: TargetState.ERROR, Outcome.REFUSED: TargetState.REFUSED}
 
@@ -30,6 +30,7 @@ class Claimed:
     pk: int
     job_id: int
     lease: UUID
+    ai: str = AiChoice.OFF  # the job's wish; kept here because the job may be gone by the time of the write
 
 
 def report_columns(report: Report, *, now: datetime) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from scans.core import pipeline
 from scans.core.pipeline import Interrupted
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
-from scans.models import AiChoice, TargetResult, WorkerHeartbeat
+from scans.models import AiChoice, WorkerHeartbeat
 from scans.services import claims, heartbeats
 from scans.services.results import Claimed, hand_back, save_report
 from scans.services.summaries import awaits_model, with_reason_now
@@ -70,7 +70,7 @@ def _work(lease: UUID, tools: Tools, control: _Control) -> int:
 
 
 def _save(row: Claimed, report: Report) -> bool:
-    choice = AiChoice(TargetResult.objects.values_list("job__ai", flat=True).get(pk=row.pk))
+    choice = AiChoice(row.ai)
     awaits_summary = report.outcome is Outcome.DONE and awaits_model(choice)
     if report.outcome is Outcome.DONE and not awaits_summary:
         report = with_reason_now(report, choice)

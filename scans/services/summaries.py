@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import connection
@@ -16,7 +18,7 @@ from scans.conf import scanner_options
 from scans.core import wire
 from scans.core.egress import Egress
 from scans.core.summary import GeminiClient
-from scans.core.types import Report, SummaryState
+from scans.core.types import Report, Summary, SummaryState
 from scans.models import AiChoice, TargetResult, WorkerHeartbeat
 from scans.services import claims, heartbeats
 from scans.services.results import Claimed, save_summary
@@ -46,16 +48,25 @@ def with_reason_now(report: Report, choice: AiChoice) -> Report:
 def run_summaries() -> int:
     """Ask the model about targets that wait for its words. Returns how many were finished."""
     lease, give_up_at, finished = uuid4(), time.monotonic() + SLICE_SECONDS, 0
-    client = _client()
-    with heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE), _renewing(lease):
+    ask = partial(_words, _client())
+    with (
+        heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE),
+        _renewing(lease),
+        ThreadPoolExecutor(claims.SUMMARY_ROWS, thread_name_prefix="model") as threads,
+    ):
         while time.monotonic() < give_up_at and (rows := claims.claim_summaries(lease)):
-            for row in rows:
-                evidence, verdict, summary = row.parts
-                words = client.explain(evidence, verdict, wire.summary_from_dict(summary))
-                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), words)
+            asked = {threads.submit(ask, row): row for row in rows}
+            for done in as_completed(asked):  # only this thread touches the database
+                row = asked[done]
+                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), done.result())
     if claims.has_awaiting_summary():
         wake("ai")
     return finished
+
+
+def _words(client: GeminiClient, row: TargetResult) -> Summary:
+    evidence, verdict, summary = row.parts
+    return client.explain(evidence, verdict, wire.summary_from_dict(summary))
 
 
 def end_late_summaries() -> int:

@@ -16,7 +16,7 @@ from scans.core.packing import unpack_probes
 from scans.core.pipeline import Interrupted, failure
 from scans.core.types import PortState, Probe, Report
 from scans.models import JobState, ScanJob, TargetResult, TargetState
-from scans.services import claims
+from scans.services import claims, slices
 from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, finish_job, hand_back, save_report
@@ -199,3 +199,19 @@ def test_many_workers_at_once_finish_each_target_once_and_the_job_once():
     assert sorted(saved) == sorted(job.targets.values_list("pk", flat=True))
     job.refresh_from_db()
     assert job.is_finished
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_deleted_while_its_slice_runs_costs_the_other_jobs_nothing(monkeypatch):
+    doomed, other = submit_scan(request("127.0.0.1", ports=(1,))), submit_scan(request("127.0.0.2", ports=(1,)))
+    save = slices.save_report
+
+    def delete_first(*args, **kwargs):
+        ScanJob.objects.filter(pk=doomed.pk).delete()
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(slices, "save_report", delete_first)
+    slices.run_slice()
+    other.refresh_from_db()
+    assert other.is_finished
+    assert ScanJob.objects.count() == 1
