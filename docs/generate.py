@@ -61,7 +61,9 @@ def rule_row(rule: Rule) -> str:
         "ports_total": "the number of open ports",
     }.get(rule.match, f"`{rule.fact}`")
     points = ", ".join(f"{tier.points} from {tier.at:g}" for tier in rule.tiers) or str(rule.points)
-    return f"| {rule.id} | {rule.title} | {fires_on} | {points} | {rule.cap or ''} | {rule.floor or ''} | {rule.remediation} |"
+    return (
+        f"| {rule.id} | {rule.title} | {fires_on} | {points} | {rule.cap or ''} | {rule.floor or ''} | {rule.remediation} |"
+    )
 
 
 PAGES = {"docs/sources.md": sources_page, "docs/risk.md": risk_page}

@@ -77,33 +77,37 @@ def job_progress(job: ScanJob) -> Progress:
     )
 
 
-def eta_seconds(job: ScanJob, progress: Progress) -> int | None:
+def eta_seconds(job: ScanJob, done: int) -> int | None:
     """What is left at the pace so far; None before there is one, 0 at the end."""
     if job.is_finished:
         return 0
-    if not job.started_at or not progress.finished:
+    if not job.started_at or not done:
         return None
     elapsed = (timezone.now() - job.started_at).total_seconds()
-    return round(elapsed / progress.finished * (progress.total - progress.finished))
+    return round(elapsed / done * (job.total_targets - done))
 
 
 def job_document(job: ScanJob) -> dict[str, Any]:
     """What GET /scan/<token> answers: the original's fields, and ours beside them."""
-    progress = job_progress(job)
+    results = [wire_result(row) for row in finished_targets(job)]
+    done, total = (
+        len(results),
+        job.total_targets,
+    )  # counted here, so that the numbers fit the list whatever happens meanwhile
     return {
         "token": job.token,
-        "total_targets": job.total_targets,
-        "completed_targets": progress.finished,
+        "total_targets": total,
+        "completed_targets": done,
         "status": job.state,
         "mode": job.mode,
         "started_at": timestamp(job.created_at),
         "finished_at": timestamp(job.finished_at) if job.finished_at else None,
-        "results": [wire_result(row) for row in finished_targets(job)],
+        "results": results,
         "schema_version": SCHEMA_VERSION,
         "state": job.state,
         "outcome": job.outcome or None,
-        "progress": {"done": progress.finished, "total": progress.total, "percent": progress.percent},
-        "eta_seconds": eta_seconds(job, progress),
+        "progress": {"done": done, "total": total, "percent": done * 100 // total},
+        "eta_seconds": eta_seconds(job, done),
         "ports": job.ports,
         "warnings": job.warnings,
     }

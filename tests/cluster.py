@@ -45,7 +45,9 @@ def cluster(name: str = "scan", **changes: str) -> Iterator[subprocess.Popen[byt
     env = child_environment(SCANNER_DIE_WITH_PARENT="1", **changes)
     if name != "scan":
         env["Q_CLUSTER_NAME"] = name
-    process = subprocess.Popen([sys.executable, "manage.py", "qcluster", "--skip-checks"], cwd=ROOT, env=env, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "qcluster", "--skip-checks"], cwd=ROOT, env=env, start_new_session=True
+    )
     try:
         yield process
     finally:

@@ -49,7 +49,12 @@ REASONS = {PortState.OPEN: "syn-ack", PortState.CLOSED: "conn-refused", PortStat
 def make_job(*texts: str, **columns: Any) -> ScanJob:
     """A queued job with one pending target for each text."""
     targets = [parse_target(text) for text in texts]
-    defaults = {"mode": "standard", "ports": compact(DEFAULT_SERVICES), "submitted": list(texts), "created_at": timezone.now()}
+    defaults = {
+        "mode": "standard",
+        "ports": compact(DEFAULT_SERVICES),
+        "submitted": list(texts),
+        "created_at": timezone.now(),
+    }
     job = ScanJob.objects.create(total_targets=len(targets), **{**defaults, **columns})
     TargetResult.objects.bulk_create(_row(job, ordinal, target) for ordinal, target in enumerate(targets))
     return job

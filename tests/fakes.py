@@ -64,7 +64,7 @@ def service(answer: Callable[[Request], Answer]) -> Iterator[FakeService]:
     fake = FakeService(answer)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def _do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fake.requests.append(Request(self.command, self.path, dict(self.headers), body))
             reply = fake.answer(fake.requests[-1])
@@ -74,7 +74,7 @@ def service(answer: Callable[[Request], Answer]) -> Iterator[FakeService]:
             except OSError:  # the client has gone, as some tests want it to
                 self.close_connection = True
 
-        do_GET = do_POST
+        do_GET = do_POST = _do  # noqa: N815 - the names that http.server looks for
 
         def _send(self, reply: Answer) -> None:
             self.send_response(reply.status)

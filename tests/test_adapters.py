@@ -23,7 +23,9 @@ def reply(**facts) -> SourceResult:
 
 @pytest.mark.django_db
 def test_what_is_put_comes_back_marked_as_cached_in_one_query(django_assert_num_queries):
-    DatabaseCache().put_many({A: reply(country="Germany", is_proxy=False), B: reply(asn=64500)}, lifetime_seconds={A: 60, B: 60})
+    DatabaseCache().put_many(
+        {A: reply(country="Germany", is_proxy=False), B: reply(asn=64500)}, lifetime_seconds={A: 60, B: 60}
+    )
     with django_assert_num_queries(1):
         found = DatabaseCache().get_many("ip-api", [A, B])
     assert found[A].facts == Facts(country="Germany", is_proxy=False)

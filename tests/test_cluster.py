@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
-from tests.cluster import cluster, descendants
-from tests.fakes import ip_api, service, wait_until
-from tests.servers import listening, refusing, silent
 
 from scans.core.ports import compact
 from scans.models import ScanJob, TargetResult
 from scans.services import slices
 from scans.services.reaper import reap
+from tests.cluster import cluster, descendants
+from tests.fakes import ip_api, service, wait_until
+from tests.servers import listening, refusing, silent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,7 +75,7 @@ def test_everything_killed_at_once_is_taken_up_by_the_next_cluster(client):
             assert wait_until(lambda: TargetResult.objects.filter(state="leased").exists())
         assert not ScanJob.objects.get(token=token).is_finished
         with cluster():
-            assert reap().dead_slices >= 1
+            assert wait_until(lambda: reap().dead_slices >= 1)
             found = document(client, token)
     assert found["completed_targets"] == found["total_targets"] == 16
 

@@ -47,7 +47,15 @@ def test_generated_pages_are_fresh(name):
 def test_every_endpoint_is_documented():
     routes = {str(p.pattern) for p in get_resolver("scans.urls").url_patterns if "api" in str(p.lookup_str)}
     assert {"scan", "ai-agent", "scan/<str:token>", "healthz", "readyz"} <= routes
-    for path in ("POST http://127.0.0.1:8000/scan ", "/ai-agent", "/scan/$TOKEN", "/healthz", "/readyz", "/api/docs/", "/api/schema/"):
+    for path in (
+        "POST http://127.0.0.1:8000/scan ",
+        "/ai-agent",
+        "/scan/$TOKEN",
+        "/healthz",
+        "/readyz",
+        "/api/docs/",
+        "/api/schema/",
+    ):
         assert path in API
 
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.cluster import ROOT, child_environment, cluster
-from tests.servers import listening
 
 from scans.models import ScanJob
+from tests.cluster import ROOT, child_environment, cluster
+from tests.servers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,7 +5,6 @@ Exits as the command does; 0 with one line if this machine has no Postgres, 1 th
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import socket
@@ -34,9 +33,7 @@ def main(command: Sequence[str]) -> int:
 def postgres_bin() -> Path | None:
     """The newest installation's programs."""
     on_path = shutil.which("initdb")
-    found = (
-        [on_path] if on_path else sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda p: int(p.split("/")[4]))
-    )
+    found = [on_path] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[4]))
     return Path(found[-1]).parent if found else None
 
 

@@ -160,7 +160,9 @@ class TargetResult(models.Model):
             models.UniqueConstraint(fields=("job", "ordinal"), name="target_ordinal_once"),
             models.UniqueConstraint(fields=("job", "key"), name="target_key_once"),
             models.CheckConstraint(condition=Q(state__in=TargetState.values), name="target_state_known"),
-            models.CheckConstraint(condition=Q(risk_level__in=["", *(level.value for level in Level)]), name="target_level_known"),
+            models.CheckConstraint(
+                condition=Q(risk_level__in=["", *(level.value for level in Level)]), name="target_level_known"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=OPEN_STATES, finished_at__isnull=True)
                 | (~Q(state__in=OPEN_STATES) & Q(finished_at__isnull=False, evidence__isnull=False)),

@@ -9,11 +9,11 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.fakes import GERMAN_HOSTING, Answer, ip_api, service
-from tests.servers import listening, refusing, silent
 
 from scans.models import ScanJob
 from scans.services.slices import run_slice
+from tests.fakes import GERMAN_HOSTING, Answer, ip_api, service
+from tests.servers import listening, refusing, silent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.utils import timezone
-from tests.services.test_jobs import request
 
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Interrupted, failure
@@ -21,6 +20,7 @@ from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, finish_job, hand_back, save_report
 from scans.services.specs import target_from_spec
+from tests.services.test_jobs import request
 
 
 def claim(lease=None) -> list[Claimed]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
-from tests.fakes import Answer, service, wait_until
-from tests.servers import listening
 
 from scans.models import ScanJob, TargetResult
 from scans.services.reaper import reap
 from scans.services.slices import run_slice
 from scans.services.summaries import run_summaries
+from tests.fakes import Answer, service, wait_until
+from tests.servers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,0 +1,211 @@
+"""How values look: levels, states, times and ports, each always as a word and a shape before it is a colour.
+
+Everything renders through templates, so that what a target said is escaped by the one mechanism that escapes all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django import template
+
+from scans.conf import scanner_options
+from scans.core.ports import expand
+from scans.core.risk.words import MAX_NAMES
+from scans.core.types import PortState, SourceState
+from scans.models import JobState, TargetState
+from scans.selectors import Progress, worst_first
+
+register = template.Library()
+
+MAX_PARTS = 60  # of a list of ports; a host may have thousands, and the JSON has them all
+LEAST_SHARE = 2.0  # percent: one critical host among a thousand is still seen
+Look = tuple[str, str, str]  # class, icon, word
+
+TARGET_LOOKS: dict[str, Look] = {
+    TargetState.PENDING: ("absent", "hollow", "waiting"),
+    TargetState.LEASED: ("active", "half", "in work"),
+    TargetState.SCANNED: ("active", "half", "awaits words"),
+    TargetState.DONE: ("known", "solid", "done"),
+    TargetState.ERROR: ("doubt", "hatched", "failed"),
+    TargetState.REFUSED: ("doubt", "refused", "refused"),
+    "resolve_failed": ("doubt", "hatched", "unresolved"),
+}
+JOB_LOOKS: dict[str, Look] = {
+    JobState.QUEUED: ("absent", "hollow", "Waiting"),
+    JobState.RUNNING: ("active", "half", "Running"),
+    "complete": ("known", "solid", "Complete"),
+    "partial": ("doubt", "hatched", "Complete in part"),
+}
+PORT_LOOKS: dict[str, Look] = {
+    PortState.OPEN: ("known", "solid", "open"),
+    PortState.CLOSED: ("absent", "hollow", "closed"),
+    PortState.FILTERED: ("doubt", "hatched", "filtered"),
+    PortState.UNREACHABLE: ("doubt", "hatched", "unreachable"),
+    PortState.ERROR: ("fault", "fault", "error here"),
+    PortState.NOT_TESTED: ("doubt", "hatched", "not tested"),
+    PortState.REFUSED: ("doubt", "refused", "refused"),
+}
+SOURCE_LOOKS: dict[str, Look] = {
+    SourceState.OK: ("known", "solid", "ok"),
+    SourceState.EMPTY: ("absent", "hollow", "nothing known"),
+    SourceState.STALE: ("doubt", "hatched", "old answer"),
+    SourceState.RATE_LIMITED: ("doubt", "hatched", "rate limited"),
+    SourceState.UNAUTHORIZED: ("fault", "fault", "unauthorized"),
+    SourceState.FAILED: ("fault", "fault", "failed"),
+    SourceState.SKIPPED: ("doubt", "hatched", "skipped"),
+    SourceState.NOT_APPLICABLE: ("absent", "hollow", "not applicable"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A part of a stacked bar, in percent of its width."""
+
+    look: str
+    start: str
+    width: str
+
+
+@register.simple_tag
+def networks_treated_as_global() -> str:
+    """The loopback ranges that count as public here, for the banner; empty in normal running."""
+    return ", ".join(str(network) for network in scanner_options().scope.treat_as_global)
+
+
+@register.inclusion_tag("scans/_level.html")
+def level(value: str, shape: str = "plate") -> dict[str, str]:
+    """A risk level. `shape` is plate, plain or big."""
+    return {"level": value, "word": value.capitalize(), "shape": shape}
+
+
+@register.inclusion_tag("scans/_state.html")
+def target_state(row: Any) -> dict[str, str]:
+    """The state of a target of a job."""
+    return _state(TARGET_LOOKS.get(row.error_code) or TARGET_LOOKS[row.state])
+
+
+@register.inclusion_tag("scans/_state.html")
+def job_state(job: Any) -> dict[str, str]:
+    """The state of a job, or how it ended."""
+    return _state(JOB_LOOKS[job.outcome or job.state])
+
+
+@register.inclusion_tag("scans/_state.html")
+def port_state(value: str) -> dict[str, str]:
+    """What one probe found."""
+    return _state(PORT_LOOKS[value])
+
+
+@register.inclusion_tag("scans/_state.html")
+def source_state(value: str) -> dict[str, str]:
+    """What became of the question to a source."""
+    return _state(SOURCE_LOOKS[value])
+
+
+def _state(look: Look) -> dict[str, str]:
+    kind, icon, word = look
+    return {"kind": kind, "icon": icon, "word": word}
+
+
+@register.inclusion_tag("scans/_time.html")
+def moment(value: datetime | str, form: str = "full") -> dict[str, Any]:
+    """A time in UTC, from a column or from stored JSON. `form` is full, or clock for the time of day alone."""
+    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return {"when": when, "format": "H:i:s" if form == "clock" else "j M Y, H:i:s"}
+
+
+@register.filter
+def duration(seconds: float) -> str:
+    """8 is "8 s", 200 is "3 min", 9000 is "2.5 h"."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@register.filter
+def elapsed(job: Any, until: datetime) -> str:
+    """How long a job has been running."""
+    return duration((until - (job.started_at or job.created_at)).total_seconds())
+
+
+@register.filter
+def latency(milliseconds: float | None) -> str:
+    """The round trip of the probe that was answered."""
+    if milliseconds is None:
+        return "no answer"
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+@register.filter
+def port_list(compact: str | None) -> str:
+    """ "22,80-82" with room to wrap; a very long list ends with how much is left out."""
+    parts = (compact or "").split(",")
+    more = len(parts) - MAX_PARTS
+    return ", ".join(parts[:MAX_PARTS]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@register.filter
+def short_port_list(compact: str | None) -> str:
+    """The first few, for a row among a thousand."""
+    parts = (compact or "").split(",")
+    more = len(parts) - 2 * MAX_NAMES
+    return ", ".join(parts[: 2 * MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@register.filter
+def port_count(compact: str) -> int:
+    """How many ports such a list holds."""
+    return len(expand(compact))
+
+
+@register.filter
+def unfinished(progress: Progress) -> int:
+    """Targets that ended without a full result."""
+    return progress.error + progress.refused
+
+
+@register.filter
+def in_work(progress: Progress) -> int:
+    """Targets that a worker holds, and those that only wait for the model's words."""
+    return progress.working + progress.summarising
+
+
+@register.filter
+def count_levels(rows: Sequence[Any]) -> dict[str, int]:
+    """How many rows have which level, worst first; a row without a verdict counts nowhere."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.risk_level] = counts.get(row.risk_level, 0) + 1
+    return worst_first(counts)
+
+
+@register.inclusion_tag("scans/_bar.html")
+def progress_bar(progress: Progress) -> dict[str, Any]:
+    """Done, without a full result, in work, waiting."""
+    parts = {"done": progress.done, "doubt": unfinished(progress), "run": in_work(progress), "wait": progress.waiting}
+    label = f"{parts['done']} done, {parts['doubt']} without a full result, {parts['run']} in work, {parts['wait']} waiting"
+    return {"kind": "progress", "segments": _segments(parts), "label": label}
+
+
+@register.inclusion_tag("scans/_bar.html")
+def level_bar(levels: Mapping[str, int]) -> dict[str, Any]:
+    """How the levels are distributed."""
+    label = ", ".join(f"{n} {name}" for name, n in levels.items())
+    return {"kind": "tally", "segments": _segments(levels), "label": label}
+
+
+def _segments(parts: Mapping[str, int]) -> list[Segment]:
+    """Side by side over the whole width; a part that is not zero is never too thin to be seen."""
+    shown = {look: n for look, n in parts.items() if n}
+    total = sum(shown.values())
+    wide = {look: max(LEAST_SHARE, n * 100 / total) for look, n in shown.items()}
+    scale = 100 / sum(wide.values()) if wide else 1
+    segments, start = [], 0.0
+    for look, width in wide.items():
+        segments.append(Segment(look=look, start=f"{start:.2f}%", width=f"{width * scale:.2f}%"))
+        start += width * scale
+    return segments

@@ -1,0 +1,263 @@
+"""A host's page: verdict, doubt, identity, every probe, findings, sources, words; and the ways to have no result."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from scans.core.types import Facts, Outcome, SourceState, Summary, SummaryState
+from scans.models import TargetResult, TargetState
+from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.web.policy import POLICY, inline_parts, policy_of
+
+pytestmark = pytest.mark.django_db
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def page(client):
+    """The page of a row, as it is sent."""
+
+    def read(row: TargetResult) -> str:
+        response = client.get(row.get_absolute_url())
+        assert response.status_code == 200
+        assert policy_of(response) == POLICY
+        assert response["Cache-Control"] == "private, no-store"
+        text = response.content.decode()
+        assert inline_parts(text) == []
+        return text
+
+    return read
+
+
+@pytest.fixture
+def text(page):
+    """The words of a row's page."""
+    return lambda row: " ".join(re.sub(r"<[^>]*>", " ", page(row)).split())
+
+
+def test_the_verdict_names_level_reasons_doubt_and_figures(text):
+    seen = make_address(open_ports=[22, 6379], filtered=[25, 3306])
+    words = text(make_result(make_report("127.66.0.1", seen)))
+    assert "High Cache or search or coordination store on 6379; SSH reachable on 22." in words
+    assert "Not known: 2 of 24 ports did not answer (25, 3306)." in words
+    assert "Open ports 2 seen" in words
+    assert "Ports answered 22 of 24" in words
+    assert "Sources answered 1 of 1 asked" in words
+
+
+def test_the_points_of_the_findings_add_up_to_the_score(page, text):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[22, 6379])))
+    points = [int(n) for n in re.findall(r'finding__points"><b>(\d+)</b>', page(row))]
+    assert sum(points) == row.risk_score > 0
+    assert f"Score {row.risk_score} of 100" in text(row)
+
+
+def test_above_a_hundred_the_page_says_that_the_scale_ends(text):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[23, 445, 2375, 3306, 3389, 6379])))
+    assert "Score 100 of 100" in text(row)
+    assert re.search(r"Score: the sum is \d+, the scale ends at 100 100", text(row))
+
+
+def test_a_finding_has_evidence_remediation_rule_and_reference(text):
+    words = text(make_result(make_report("127.66.0.1", make_address(open_ports=[6379]))))
+    assert "Evidence Redis on 6379 Fix Bind to loopback or a private network; enable authentication." in words
+    assert "Rule EXP-009 · CIS Controls v8 4.4" in words
+    assert "level at least High" in words
+
+
+def test_every_value_of_the_identity_names_its_source_and_when_it_was_said(page):
+    said_at = datetime(2026, 11, 24, 9, 14, 2, tzinfo=UTC)
+    seen = make_address(sources=[make_source(is_cached=True, observed_at=said_at)])
+    found = re.findall(
+        r'<div class="fact"><dt>(.*?)</dt><dd>(.*?)</dd><dd class="source">(.*?)</dd></div>',
+        page(make_result(make_report("127.66.0.1", seen))),
+    )
+    values = {label: value for label, value, _ in found}
+    assert values["Organisation"] == "Example Hosting GmbH"
+    assert values["Network"] == "AS64500 EXAMPLE-HOSTING"
+    assert values["Place"] == "Berlin, State of Berlin, Germany"
+    assert values["Kind of network"] == "Hosting, no proxy or VPN, not mobile"
+    for label, _, source in found[1:]:
+        assert "ip-api" in source, label
+        assert '<time class="nowrap" datetime="2026-11-24T09:14:02+00:00">24 Nov 2026, 09:14:02</time>' in source
+        assert "cached" in source
+
+
+def test_what_a_source_did_not_say_is_neither_yes_nor_no(text):
+    seen = make_address(sources=[make_source(facts=Facts(is_mobile=True))])
+    words = text(make_result(make_report("127.66.0.1", seen)))
+    assert "Kind of network Mobile ip-api" in words
+    assert "hosting" not in words.lower()
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        (SourceState.EMPTY, "nothing known"),
+        (SourceState.RATE_LIMITED, "rate limited"),
+        (SourceState.UNAUTHORIZED, "unauthorized"),
+        (SourceState.FAILED, "failed"),
+        (SourceState.SKIPPED, "skipped"),
+        (SourceState.NOT_APPLICABLE, "not applicable"),
+    ],
+)
+def test_a_source_without_an_answer_shows_its_state_and_reason(text, state, shown):
+    seen = make_address(sources=[make_source(state, reason="the reason it gave")])
+    words = text(make_result(make_report("127.66.0.1", seen)))
+    assert f"ip-api {shown} the reason it gave said nothing" in words
+    assert "Network and place not known" in words
+
+
+def test_every_probe_stands_there_with_state_reason_attempts_and_latency(page):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[22], filtered=[25])))
+    table = page(row).split('class="table table--cards every"')[1].split("</table>")[0]
+    rows = [" ".join(re.sub(r"<[^>]*>", " ", cells).split()) for cells in re.findall(r"<tr>(.*?)</tr>", table)[1:]]
+    assert len(rows) == 24
+    assert "22 SSH open syn-ack 1 12 ms" in rows
+    assert "25 SMTP filtered timeout 2 no answer" in rows
+    assert "80 HTTP closed conn-refused 1 12 ms" in rows
+
+
+def test_the_page_of_a_host_with_all_ports_stays_small(page):
+    seen = make_address(open_ports=[22, 80], filtered=range(100, 40_000, 2), ports=range(1, 65_536))
+    body = page(make_result(make_report("127.66.0.1", seen)))
+    assert len(body) < 60_000
+    assert "19950" in body, "how many were filtered"
+    assert re.search(r"and 19,8\d\d more", body)
+    assert 'class="table table--cards every"' not in body
+
+
+def test_a_host_where_every_port_is_open_stays_small_too(page):
+    seen = make_address(open_ports=range(1, 65_536), ports=())
+    body = page(make_result(make_report("127.66.0.1", seen)))
+    assert len(body) < 200_000
+    assert "The first 200 of 65535" in body
+
+
+def test_a_name_with_several_addresses_has_a_block_for_each(text):
+    first, second = make_address("127.66.0.6", open_ports=[22]), make_address("2001:db8::7", open_ports=[443])
+    words = text(make_result(make_report("two.invalid", first, second)))
+    assert "127.66.0.6 address 1 of 2 Identity" in words
+    assert "2001:db8::7 address 2 of 2 Identity" in words
+    assert words.count("Services 1 open") == 2
+
+
+def test_a_clean_host_is_not_called_safe(text):
+    words = text(make_result(make_report("127.66.0.1")))
+    assert "Low 24 of 24 ports answered, all closed. Not a promise of safety." in words
+    assert "No rule fired. That says what was looked at, not that the host is safe." in words
+
+
+def test_a_host_that_nobody_answered_for_is_unknown_and_not_low(text):
+    silent = make_address(filtered=[22, 80], ports=(), sources=[make_source(SourceState.FAILED, reason="HTTP 503")])
+    words = text(make_result(make_report("127.66.0.1", silent)))
+    assert "Unknown Nothing was observed: all 2 probes timed out. This is not a low risk." in words
+    assert "Score none" in words
+
+
+def test_a_name_that_does_not_resolve_has_its_own_state(text):
+    words = text(make_result(make_failure("shop.invalid")))
+    assert "Unknown The name could not be resolved , so there was no address to probe." in words
+    assert "Failed to resolve shop.invalid: Name or service not known" in words
+    assert "Services" not in words
+
+
+def test_a_refused_target_names_the_rule_and_the_remedy(text):
+    reason = "10.0.0.1 is out of scope: 10.0.0.1 is a private address. Set SCAN_ALLOW_NETWORKS=10.0.0.1 to allow it."
+    words = text(make_result(make_failure("10.0.0.1", "refused_scope", reason, outcome=Outcome.REFUSED)))
+    assert "Outside the allowed scope. Not one packet went to it." in words
+    assert reason in words
+
+
+def test_a_target_that_was_given_up_says_what_failed(text):
+    words = text(make_result(make_failure("127.66.0.1", "gave_up", "Gave up after 5 attempts: the worker died each time.")))
+    assert "The scan of this target failed." in words
+    assert "Gave up after 5 attempts" in words
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [("pending", "waits for a worker"), ("leased", "A worker has this target in work")]
+)
+def test_a_target_without_a_result_says_where_it_stands(text, state, shown):
+    job = make_job("127.66.0.1")
+    job.targets.update(state=state)
+    assert shown in text(job.targets.get())
+
+
+def test_the_words_of_a_model_stand_apart_and_are_named(page, text):
+    words = Summary(
+        state=SummaryState.WRITTEN,
+        text="Redis can be reached from anywhere.",
+        recommendation="Close 6379.",
+        deterministic_text="High: Redis on 6379.",
+        model="gemini-3.5-flash",
+        citations=("EXP-009",),
+    )
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[6379]), words=words))
+    assert "High: Redis on 6379. Written by a model gemini-3.5-flash" in text(row)
+    frame = page(row).split('class="model"')[1]
+    assert "Redis can be reached from anywhere." in frame
+    assert 'href="#f-EXP-009"' in frame
+    assert "Close 6379." in frame
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "shown"),
+    [
+        (SummaryState.DETERMINISTIC, "", "No model was asked for this job."),
+        (SummaryState.NO_KEY, "", "GEMINI_API_KEY"),
+        (SummaryState.SKIPPED, "offline", "The model was not asked. offline"),
+        (SummaryState.RATE_LIMITED, "asked again after 30 s", "too many requests"),
+        (SummaryState.UNAUTHORIZED, "API_KEY_INVALID", "refused the key. API_KEY_INVALID"),
+        (SummaryState.REJECTED, "names port 9999", "thrown away. names port 9999"),
+        (SummaryState.FAILED, "timed out", "did not answer. timed out"),
+    ],
+)
+def test_missing_words_have_a_state_and_a_reason(text, state, reason, shown):
+    words = Summary(state=state, text="Low.", recommendation=None, deterministic_text="Low: all closed.", reason=reason)
+    page_text = text(make_result(make_report("127.66.0.1", words=words)))
+    assert "Low: all closed. No words of a model" in page_text
+    assert shown in page_text
+
+
+def test_while_the_model_is_asked_the_verdict_is_already_there(text):
+    row = make_result(make_report("127.66.0.1"), state=TargetState.SCANNED)
+    words = text(row)
+    assert "24 of 24 ports answered" in words
+    assert "The model has been asked" in words
+
+
+def test_everything_from_outside_is_escaped(page):
+    facts = Facts(organisation=HOSTILE, isp='"><img src=x onerror=alert(1)>', as_name="{{ settings.SECRET_KEY }}")
+    said = Summary(
+        state=SummaryState.WRITTEN,
+        text=f"<a href='javascript:alert(1)'>x</a>{HOSTILE}",
+        recommendation=HOSTILE,
+        deterministic_text=HOSTILE,
+        model=HOSTILE,
+        citations=(HOSTILE,),
+    )
+    sources = [make_source(facts=facts), make_source(SourceState.FAILED, reason=HOSTILE)]
+    report = make_report(f"https://shop.invalid/{HOSTILE}", make_address(open_ports=[80], sources=sources), words=said)
+    body = page(make_result(report)).replace("javascript:alert(1)&#x27;", "")
+    assert "<script>" not in body
+    assert "<img" not in body
+    assert "{{ settings.SECRET_KEY }}" in body
+    assert body.count("&lt;script&gt;") >= 6
+
+
+def test_a_hostile_error_is_escaped(page):
+    body = page(make_result(make_failure("shop.invalid", "resolve_failed", f"Failed to resolve: {HOSTILE}")))
+    assert HOSTILE not in body
+    assert "&lt;script&gt;" in body
+
+
+def test_the_page_costs_as_many_queries_for_many_addresses_as_for_one(client, django_assert_num_queries):
+    one = make_result(make_report("127.66.0.1"))
+    many = make_result(make_report("many.invalid", *(make_address(f"127.66.0.{n}") for n in range(1, 9))))
+    for row in (one, many):
+        with django_assert_num_queries(2):
+            client.get(row.get_absolute_url())
