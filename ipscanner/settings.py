@@ -25,15 +25,24 @@ try:
 except OptionError as error:
     raise ImproperlyConfigured(str(error)) from error
 
+
+def whole_number(name: str, default: int, *, low: int = 1, high: int = 2**31 - 1) -> int:
+    """A whole number from the environment; unset and empty mean the default."""
+    text = env.str(name, "").strip() or str(default)
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number from {low} to {high}.")
+    return int(text)
+
+
 # --- Profile -----------------------------------------------------------------------------------------------------
 PROFILE = env.str("PROFILE", "local") or "local"
 IS_LOCAL = PROFILE == "local"
 DEBUG = env.bool("DEBUG", False)  # for developers only, in neither profile
 HOST = env.str("HOST", "127.0.0.1")
-PORT = env.int("PORT", 8000)
+PORT = whole_number("PORT", 8000, high=65535)
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "data").resolve()
 SECRET_KEY = env.str("SECRET_KEY", "") or load_or_create_secret(DATA_DIR / "secret_key")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if IS_LOCAL else [])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", HOST] if IS_LOCAL else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 if not IS_LOCAL and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("PROFILE=server needs ALLOWED_HOSTS, the host names that clients use, comma-separated.")
@@ -120,7 +129,7 @@ DATABASES = {"default": _database()}
 
 # --- Queue -------------------------------------------------------------------------------------------------------
 # Two queues, so that a slow model never holds up a probe. The messages are wake-ups: what is to do stands in our rows.
-Q_WORKERS = env.int("Q_WORKERS", 2)
+Q_WORKERS = whole_number("Q_WORKERS", 2, high=256)
 Q_CLUSTER = {
     "name": "scan",
     "label": "Task queue",
@@ -149,8 +158,8 @@ CACHES = {
 }
 
 # --- Limits ------------------------------------------------------------------------------------------------------
-SCAN_MAX_TARGETS = env.int("SCAN_MAX_TARGETS", 1024)  # per job
-SCAN_MAX_BODY_BYTES = env.int("SCAN_MAX_BODY_BYTES", 1_000_000)
+SCAN_MAX_TARGETS = whole_number("SCAN_MAX_TARGETS", 1024)  # per job
+SCAN_MAX_BODY_BYTES = whole_number("SCAN_MAX_BODY_BYTES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCAN_MAX_BODY_BYTES
 
 # --- API ---------------------------------------------------------------------------------------------------------
@@ -199,7 +208,7 @@ BEHIND_TLS = env.bool("BEHIND_TLS", not IS_LOCAL)  # the server profile stands b
 if BEHIND_TLS:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 31_536_000)
+    SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 31_536_000, low=0)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
 
 # --- Static files, language, time --------------------------------------------------------------------------------
@@ -228,6 +237,7 @@ LOGGING = {
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # one traceback for every passing bot
         "urllib3": {"level": "ERROR"},  # its warnings hold whole URLs
     },
 }

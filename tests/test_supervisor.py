@@ -7,17 +7,13 @@ environment. The waits are bounds on a busy machine, not what is usual.
 from __future__ import annotations
 
 import fcntl
-import http.client
-import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -27,138 +23,24 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
-from tests.factories import make_job
-from tests.servers import listening, silent
-from tests.settings import NOWHERE
+from django.db import transaction
 
 from scans.models import WorkerHeartbeat
 from scans.services import heartbeats
 from scans.supervisor import watchdog
-from scans.supervisor.child import LONGEST_PAUSE_SECONDS, Child
+from scans.supervisor.child import LAUNCH, LONGEST_PAUSE_SECONDS, Child
+from scans.supervisor.housekeeping import Housekeeping
 from scans.supervisor.watchdog import STALL_LOOKS, START_LOOKS, Sight, Watchdog
+from tests.factories import make_job
+from tests.servers import listening, silent
+from tests.stack import ROOT, STOP_SECONDS, Stack, becomes, environment, run
 
-ROOT = Path(__file__).resolve().parent.parent
-STOP_SECONDS = 15
-
-
-# --- The program -------------------------------------------------------------------------------------------------
-
-
-def environment(data_dir: Path, **changes: str) -> dict[str, str]:
-    """Of a program that has its own database and stays on the loopback."""
-    return {
-        **{name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "Q_CLUSTER_NAME")},
-        "DJANGO_SETTINGS_MODULE": "ipscanner.settings",
-        "PROFILE": "local",
-        "HOST": "127.0.0.1",
-        "PORT": str(free_port()),
-        "DATA_DIR": str(data_dir),
-        "SCAN_DB_PATH": "",
-        "SECRET_KEY": "",
-        "OFFLINE": "1",
-        "IP_API_BASE_URL": NOWHERE,
-        "GEMINI_BASE_URL": NOWHERE,
-        "GEMINI_API_KEY": "",
-        "LOG_LEVEL": "INFO",
-        **changes,
-    }
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def run(data_dir: Path, command: str = "up", **changes: str) -> subprocess.CompletedProcess[str]:
-    """A program that is expected to end by itself."""
-    env = environment(data_dir, **changes)
-    return subprocess.run(
-        [sys.executable, "manage.py", command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
-    )
-
-
-class Stack:
-    """A running supervisor and what it has started."""
-
-    def __init__(self, data_dir: Path, command: str = "up", **changes: str) -> None:
-        self._data_dir = data_dir
-        env = environment(data_dir, **changes)
-        self.port = int(env["PORT"])
-        self.output = data_dir.with_name(f"{data_dir.name}.{time.monotonic_ns()}.log")
-        with self.output.open("wb") as file:
-            argv = [sys.executable, "manage.py", command]
-            self.process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True)
-
-    def text(self) -> str:
-        return self.output.read_text()
-
-    def request(self, method: str, path: str, body: str | None = None, **headers: str) -> http.client.HTTPResponse:
-        """One request on a connection of its own; the body of the reply stays readable."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-            reply = connection.getresponse()
-            reply.text = reply.read().decode()
-            return reply
-
-    def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.text()
-        with suppress(OSError):
-            return self.request("GET", "/readyz").status == 200
-        return False
-
-    def scan(self, **body: object) -> str:
-        reply = self.request("POST", "/scan", json.dumps(body), Content_Type="application/json")
-        assert reply.status == 202, reply.text
-        return json.loads(reply.text)["token"]
-
-    def is_complete(self, token: str) -> bool:
-        return json.loads(self.request("GET", f"/scan/{token}").text)["status"] == "complete"
-
-    def descendants(self) -> dict[int, dict[str, str]]:
-        """Every living process that the supervisor brought about, by whatever way, with its environment."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):
-                if entry.name.isdigit() and b"SCANNER_SUPERVISOR=" in (raw := (entry / "environ").read_bytes()):
-                    pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
-                    found[int(entry.name)] = {name: value for name, _, value in pairs}
-        return {pid: env for pid, env in found.items() if env.get("DATA_DIR") == str(self._data_dir)}
-
-    def cluster(self, queue: str = "scan") -> int:
-        """The main process of a cluster: the one that leads its group."""
-        found = self.descendants()
-        (pid,) = [pid for pid, env in found.items() if env.get("Q_CLUSTER_NAME") == queue and os.getpgid(pid) == pid]
-        return pid
-
-    def stop(self) -> float:
-        """SIGTERM; how many seconds it took."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(STOP_SECONDS + 5) == 0, self.text()
-        return time.monotonic() - began
-
-    def kill(self) -> None:
-        """Whatever a failed test has left."""
-        for pid in (self.process.pid, *self.descendants()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
-
-
-def becomes(condition, *, seconds: float = 30) -> bool:
-    """Whether the condition comes true in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
+PROCESSES = 2 + 6 + 5  # gunicorn and its worker; per cluster main, guard, pusher, monitor and the workers
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts the one stack of a test and waits until it is ready; other processes of this run wait their turn."""
+    """Starts a stack; other processes of this test run wait their turn, and whatever a failed test leaves is killed."""
     stacks: list[Stack] = []
 
     def start_one(command: str = "up", **changes: str) -> Stack:
@@ -185,7 +67,7 @@ def test_up_serves_scans_and_leaves_nothing_behind_and_the_second_start_says_no_
     assert (found := re.search(r"admin, password (\S+)", stack.text()))
     assert can_log_in(stack, "admin", found[1])
     assert not can_log_in(stack, "admin", "another-password")
-    assert len(stack.descendants()) == 2 + 6 + 5  # gunicorn and a worker; per cluster main, guard, pusher, monitor, workers
+    assert len(stack.descendants()) == PROCESSES
     assert stack.stop() < STOP_SECONDS
     assert stack.descendants() == {}
 
@@ -219,47 +101,43 @@ def can_log_in(stack: Stack, name: str, password: str) -> bool:
     return stack.request("POST", "/admin/login/", body, **headers).status == 302
 
 
-def test_the_curl_lines_and_the_data_directory_are_private_and_work_as_printed(start, tmp_path):
-    stack = start()
-    assert becomes(stack.is_ready), stack.text()
-    submit = re.search(r"Submit +curl (.*)", stack.text())[1]
-    body, path = re.search(r"-d '(.*)'", submit)[1], re.search(r"http://127\.0\.0\.1:\d+(\S+)", submit)[1]
-    assert stack.request("POST", path, body, Content_Type="application/json").status == 202
-    modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "data", *(tmp_path / "data").iterdir()]}
-    assert {mode & 0o077 for mode in modes.values()} == {0}, modes
-    assert stack.stop() < STOP_SECONDS
-
-
 # --- Things that die ---------------------------------------------------------------------------------------------
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(start):
+def test_what_is_printed_works_what_is_kept_is_private_and_a_killed_supervisor_leaves_no_process(start, tmp_path):
     stack = start()
     assert becomes(stack.is_ready), stack.text()
-    assert becomes(lambda: len(stack.descendants()) == 13)
+    path, body = re.search(r"Submit +curl .* http://127\.0\.0\.1:\d+(\S+) .*-d '(.*)'", stack.text()).groups()
+    assert stack.request("POST", path, body, Content_Type="application/json").status == 202
+    kept = [tmp_path / "data", tmp_path / "data" / "scans.sqlite", tmp_path / "data" / "secret_key"]
+    assert [oct(path.stat().st_mode & 0o777) for path in kept] == ["0o700", "0o600", "0o600"]
+
+    assert becomes(lambda: len(stack.descendants()) == PROCESSES)
     os.kill(stack.process.pid, signal.SIGKILL)
     stack.process.wait(5)
     assert becomes(lambda: not stack.descendants(), seconds=5), stack.descendants()
 
 
-def test_a_killed_cluster_and_a_stopped_one_are_replaced_and_their_work_goes_on(start):
-    stack = start(PROBE_ATTEMPTS="10")
+def test_a_stalled_cluster_and_a_killed_one_are_replaced_and_their_work_goes_on(start):
+    stack = start(PROBE_ATTEMPTS="5")
     assert becomes(stack.is_ready), stack.text()
     with silent() as dark:
-        token = stack.scan(ip_addresses=["127.0.0.1"], ports=[dark.port])  # is at work for some seconds
-        killed = stack.cluster()
-        os.kill(killed, signal.SIGKILL)
-        assert becomes(lambda: "scan ended with code -9" in stack.text())
-        assert becomes(lambda: has_other_cluster(stack, killed), seconds=10)
-        assert becomes(lambda: is_leased(stack, token), seconds=20)
-        time.sleep(4)  # two looks of the watchdog at a cluster at work
+        tokens = [stack.scan(ip_addresses=["127.0.0.1"], ports=[dark.port])]  # takes ten seconds
+        stalled = stack.cluster()
+        assert becomes(lambda: is_at_work(stack, stalled))
+        time.sleep(2.5)  # so that the watchdog has seen it too
+        os.killpg(stalled, signal.SIGSTOP)  # lives and does nothing, as when its queue is locked for ever
+        tokens.append(stack.scan(ip_addresses=["127.0.0.2"], ports=[dark.port]))
+        assert becomes(lambda: has_other_cluster(stack, stalled)), stack.text()
+        assert "the cluster scan does none of the work that waits: killed" in stack.text()
 
-        stopped = stack.cluster()
-        os.killpg(stopped, signal.SIGSTOP)  # lives, and does nothing: as a cluster whose queue is locked for ever
-        assert becomes(lambda: has_other_cluster(stack, stopped), seconds=40), stack.text()
-        assert "the cluster scan does none of the work that waits" in stack.text()
+        killed = stack.cluster()
+        assert becomes(lambda: is_at_work(stack, killed)), stack.text()
+        os.kill(killed, signal.SIGKILL)
+        assert becomes(lambda: has_other_cluster(stack, killed), seconds=10)
+        assert "scan ended with code -9: started again in 0.5 s" in stack.text()
         dark.release()
-        assert becomes(lambda: stack.is_complete(token)), stack.text()
+        assert becomes(lambda: all(stack.is_complete(token) for token in tokens)), stack.text()
     assert stack.stop() < STOP_SECONDS
     assert stack.descendants() == {}
 
@@ -270,10 +148,11 @@ def has_other_cluster(stack: Stack, former: int) -> bool:
     return False
 
 
-def is_leased(stack: Stack, token: str) -> bool:
-    with closing(sqlite3.connect(f"file:{stack._data_dir}/scans.sqlite?mode=ro", uri=True)) as database:
-        query = "SELECT 1 FROM scans_workerheartbeat WHERE kind = 'slice'"
-        return database.execute(query).fetchone() is not None and not stack.is_complete(token)
+def is_at_work(stack: Stack, cluster: int) -> bool:
+    """Whether a living slice of the cluster beats."""
+    with closing(sqlite3.connect(f"file:{stack.data_dir}/scans.sqlite?mode=ro", uri=True)) as database:
+        pids = database.execute("SELECT pid FROM scans_workerheartbeat WHERE kind = 'slice'").fetchall()
+    return any(is_running(pid) and os.getpgid(pid) == cluster for (pid,) in pids)
 
 
 def test_a_web_server_that_never_comes_up_ends_it_all_with_the_reason(start):
@@ -285,7 +164,7 @@ def test_a_web_server_that_never_comes_up_ends_it_all_with_the_reason(start):
 
 def test_workers_alone_stop_in_time_with_a_scan_under_way_and_give_it_back(start, tmp_path):
     assert run(tmp_path / "data", "migrate").returncode == 0
-    stack = start("worker", PROBE_ATTEMPTS="10")
+    stack = start("worker", PROBE_ATTEMPTS="5")
     with silent() as dark:
         submit = "from scans.services.jobs import *; from scans.models import *; import sys;"
         submit += "items = (SubmittedItem(pointer='/x', text='127.0.0.1'),);"
@@ -414,6 +293,23 @@ def test_a_heartbeat_that_others_forgot_is_noticed():
         assert not heartbeats.beat(key)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_keeps_it_waiting_delays_the_stop_by_little_and_the_flag_is_written_later():
+    key = uuid4()
+    housekeeping = Housekeeping(key, [])
+    housekeeping.start()
+    assert becomes(lambda: WorkerHeartbeat.objects.filter(pk=key).exists())
+    with transaction.atomic():
+        heartbeats.beat(key)  # holds the row, and on SQLite the whole database
+        began = time.monotonic()
+        housekeeping.ask_to_stop()
+        assert 1 < time.monotonic() - began < 4
+    assert becomes(lambda: WorkerHeartbeat.objects.filter(pk=key, is_stopping=True).exists(), seconds=10)
+    housekeeping.end()
+    housekeeping.join(5)
+    assert not WorkerHeartbeat.objects.filter(pk=key).exists()
+
+
 @pytest.mark.django_db
 def test_a_zombie_holds_no_lease():
     zombie = subprocess.Popen([sys.executable, "-c", ""])
@@ -437,15 +333,13 @@ def test_a_program_that_keeps_dying_is_started_ever_later():
     assert not child.is_due()
 
 
-def test_a_program_and_what_it_started_end_when_its_supervisor_is_killed(tmp_path):
+def test_a_launched_program_ends_when_its_supervisor_is_killed(tmp_path):
     pids = tmp_path / "pids"
     program = f"import os, time; open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    script = (
-        "import os, sys, time; from scans.supervisor.child import Child;"
-        f"Child('x', [sys.executable, '-c', {program!r}], dict(os.environ)).start(); time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    assert becomes(lambda: pids.exists() and pids.read_text())
+    command = ["sys.executable", repr(str(LAUNCH)), "str(os.getpid())", "sys.executable", "'-c'", repr(program)]
+    script = f"import os, subprocess, sys, time; subprocess.Popen([{', '.join(command)}]); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    assert becomes(lambda: pids.exists() and pids.read_text(), seconds=10)
     parent.kill()
     parent.wait()
     assert becomes(lambda: not is_running(int(pids.read_text())), seconds=5)

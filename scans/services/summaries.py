@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -48,13 +49,17 @@ def with_reason_now(report: Report, choice: AiChoice) -> Report:
 def run_summaries() -> int:
     """Ask the model about targets that wait for its words. Returns how many were finished."""
     lease, give_up_at, finished = uuid4(), time.monotonic() + SLICE_SECONDS, 0
+
+    def is_over() -> bool:
+        return time.monotonic() >= give_up_at or heartbeats.is_stopping(os.environ.get("SCANNER_SUPERVISOR"))
+
     ask = partial(_words, _client())
     with (
         heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE),
         _renewing(lease),
         ThreadPoolExecutor(claims.SUMMARY_ROWS, thread_name_prefix="model") as threads,
     ):
-        while time.monotonic() < give_up_at and (rows := claims.claim_summaries(lease)):
+        while not is_over() and (rows := claims.claim_summaries(lease)):
             asked = {threads.submit(ask, row): row for row in rows}
             for done in as_completed(asked):  # only this thread touches the database
                 row = asked[done]
