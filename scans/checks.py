@@ -1,7 +1,7 @@
 """System checks: `manage.py check` says what is misconfigured and how to fix it; `up` and `worker` refuse to start.
 
 The numbers are stable: E001 to E003 the queue, E004 and E005 the database's settings, E006 the secret key, E007 a
-database file that is not ours, E008 and E009 the address to listen on. The reasons are measured failures, and each
+database file that is not ours, E008 the address to listen on. The reasons are measured failures, and each
 stands in the hint.
 """
 
@@ -157,21 +157,17 @@ def secret_problems(key: str, *, is_local: bool) -> list[CheckMessage]:
 
 @register("configuration")
 def check_address(**_: Any) -> list[CheckMessage]:
-    """See address_problems."""
-    return address_problems(settings.HOST, settings.PORT, is_local=settings.IS_LOCAL)
+    """See host_problems."""
+    return host_problems(settings.HOST, is_local=settings.IS_LOCAL)
 
 
-def address_problems(host: str, port: int, *, is_local: bool) -> list[CheckMessage]:
-    """What is wrong with HOST and PORT. The local profile lets everybody in, so it stays on this machine."""
-    problems: list[CheckMessage] = []
-    if is_local and not _is_loopback(host):
-        hint = "Unset HOST, or use PROFILE=server, which demands a login and ALLOWED_HOSTS."
-        text = f"HOST={host} is not a loopback address, and PROFILE=local asks nobody for a password."
-        problems.append(Error(text, hint=hint, id="scans.E008"))
-    if not 1 <= port <= 65535:
-        hint = "Use one from 1 to 65535, for example PORT=8000."
-        problems.append(Error(f"PORT={port} is not a port.", hint=hint, id="scans.E009"))
-    return problems
+def host_problems(host: str, *, is_local: bool) -> list[CheckMessage]:
+    """What is wrong with HOST. The local profile lets everybody in, so it stays on this machine."""
+    if not is_local or _is_loopback(host):
+        return []
+    hint = "Unset HOST, or use PROFILE=server, which demands a login and ALLOWED_HOSTS."
+    text = f"HOST={host} is not a loopback address, and PROFILE=local asks nobody for a password."
+    return [Error(text, hint=hint, id="scans.E008")]
 
 
 def _is_loopback(host: str) -> bool:

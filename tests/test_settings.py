@@ -16,7 +16,7 @@ from ipscanner.logs import OneLineFormatter, SecretFilter
 from ipscanner.secret import load_or_create_secret
 from tests.stack import ROOT, environment
 
-READS = (r"env\.\w+\(\s*\"([A-Z_]+)\"", r"env, \"([A-Z_]+)\"", r"env\.get\(\"([A-Z_]+)\"")
+READS = (r"whole_number\(\"([A-Z_]+)\"", r"env\.\w+\(\s*\"([A-Z_]+)\"", r"env, \"([A-Z_]+)\"", r"env\.get\(\"([A-Z_]+)\"")
 READ_BY_GUNICORN = {"WEB_CONCURRENCY"}
 
 
