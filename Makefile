@@ -3,13 +3,16 @@
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run worker test check format docs lock installed installed-dev
+.PHONY: help run demo worker test check format bench docs lock installed installed-dev
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 run: installed ## Start everything on this machine
 	@exec $(PYTHON) manage.py up
+
+demo: installed ## Start everything with services to find on this machine; nothing leaves it
+	@exec $(PYTHON) demo/run.py
 
 worker: installed ## Start the workers alone, on a further host
 	@exec $(PYTHON) manage.py worker
@@ -29,6 +32,9 @@ check: installed-dev ## Check lint, format, types, import rules, migrations and 
 format: installed-dev ## Format the code and sort its imports
 	.venv/bin/ruff check --select I --fix .
 	.venv/bin/ruff format .
+
+bench: installed ## Measure jobs through the real queue, on loopback
+	@$(PYTHON) bench/jobs.py
 
 docs: installed ## Write the pages that are made from the sources and the rules
 	@$(PYTHON) docs/generate.py
