@@ -35,3 +35,10 @@ def post_fork(server: Any, worker: Any) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != worker.ppid:  # it was killed before the line above
         os._exit(1)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Clients that wait for news of a job are answered at once when the worker stops, not held to their time."""
+    from scans.api import waiting  # noqa: PLC0415 # the application is loaded only now
+
+    waiting.may_wait = lambda: bool(worker.alive)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
+
+_API_KEY = re.compile(r"ipi_[A-Za-z0-9]{8}(?:\.|%2[Ee])[A-Za-z0-9]+")
 
 
 class OneLineFormatter(logging.Formatter):
@@ -19,7 +22,7 @@ class OneLineFormatter(logging.Formatter):
 
 
 class SecretFilter(logging.Filter):
-    """Replaces the exact values of configured secrets, wherever a library may have put them."""
+    """Replaces the exact values of configured secrets, and whatever looks like an API key, wherever they may come from."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         super().__init__()
@@ -28,8 +31,9 @@ class SecretFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true; the record is rewritten if it holds a secret."""
         text = record.getMessage()
+        shown = _API_KEY.sub("[key]", text)
         for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, "[secret]")
-                record.msg, record.args = text, ()
+            shown = shown.replace(secret, "[secret]")
+        if shown != text:
+            record.msg, record.args = shown, ()
         return True

@@ -7,6 +7,8 @@ scans/core/options.py, which reads what concerns the scanner itself.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ipscanner.version import version
 from scans.core.options import OptionError, Options
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+RATE_UNITS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
 env = environ.Env()
 
 try:
@@ -34,6 +37,27 @@ def whole_number(name: str, default: int, *, low: int = 1, high: int = 2**31 - 1
     return int(text)
 
 
+def rate(name: str, default: str) -> tuple[int, int] | None:
+    """So many in so many seconds, written like 60/min; 0 means no limit."""
+    text = env.str(name, "").strip() or default
+    if text == "0":
+        return None
+    number, _, unit = text.partition("/")
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 10**6 or unit not in RATE_UNITS:
+        raise ImproperlyConfigured(
+            f"{name}={text!r} is not a rate like 60/min: a number and one of {', '.join(RATE_UNITS)}."
+        )
+    return int(number), RATE_UNITS[unit]
+
+
+def networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks from the environment, comma-separated."""
+    try:
+        return tuple(ip_network(text.strip()) for text in env.list(name, default=[]) if text.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}.") from error
+
+
 # --- Profile -----------------------------------------------------------------------------------------------------
 PROFILE = env.str("PROFILE", "local") or "local"
 IS_LOCAL = PROFILE == "local"
@@ -44,11 +68,13 @@ DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "data").resolve()
 SECRET_KEY = env.str("SECRET_KEY", "") or load_or_create_secret(DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", HOST] if IS_LOCAL else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+TRUSTED_PROXIES = networks("TRUSTED_PROXIES")  # whose X-Forwarded-For is believed
 if not IS_LOCAL and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("PROFILE=server needs ALLOWED_HOSTS, the host names that clients use, comma-separated.")
 
 # --- Applications ------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "axes",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -58,6 +84,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_q",
     "rest_framework",
+    "rest_framework_api_key",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "scans",
@@ -73,12 +100,12 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "scans.api.throttles.RateLimitHeaders",
+    *([] if IS_LOCAL else ["scans.web.login.LoginRequired"]),
+    "axes.middleware.AxesMiddleware",  # the last one: it replaces the answer to a login that was locked out
 ]
-if not IS_LOCAL:
-    MIDDLEWARE.append("django.contrib.auth.middleware.LoginRequiredMiddleware")
 ROOT_URLCONF = "ipscanner.urls"
 WSGI_APPLICATION = "ipscanner.wsgi.application"
-LOGIN_URL = "admin:login"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEMPLATES = [
     {
@@ -94,11 +121,35 @@ TEMPLATES = [
         },
     }
 ]
+
+# --- Who may ask -------------------------------------------------------------------------------------------------
+LOGIN_URL = LOGOUT_REDIRECT_URL = "login"
+LOGIN_REDIRECT_URL = "submit"
+SESSION_COOKIE_AGE = 12 * 3600  # a working day
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Wrong passwords are counted by user name and client address, so that nobody can lock somebody else out.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_CALLABLE = "scans.web.login.locked_out"
+AXES_CLIENT_IP_CALLABLE = "scans.services.access.client_address"
+AXES_USERNAME_CALLABLE = "scans.services.logins.counted_name"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True  # the audit trail says who came
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+# How much one key or one browser session may ask; all keys and the session of one user together twice as much.
+QUOTAS = {
+    "submit": rate("THROTTLE_SUBMIT", "0" if IS_LOCAL else "60/min"),
+    "read": rate("THROTTLE_READ", "0" if IS_LOCAL else "600/min"),
+    "login": rate("THROTTLE_LOGIN", "0" if IS_LOCAL else "30/min"),  # by client address
+}
 
 # --- Database ----------------------------------------------------------------------------------------------------
 # Measured: 50 writers without one "locked" error, and a 202 survives power loss (synchronous=FULL).
@@ -159,14 +210,18 @@ CACHES = {
 
 # --- Limits ------------------------------------------------------------------------------------------------------
 SCAN_MAX_TARGETS = whole_number("SCAN_MAX_TARGETS", 1024)  # per job
+SCAN_MAX_PROBES = whole_number("SCAN_MAX_PROBES", 10_000_000)  # per job: some eighty minutes at the default rate
 SCAN_MAX_BODY_BYTES = whole_number("SCAN_MAX_BODY_BYTES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCAN_MAX_BODY_BYTES
 
 # --- API ---------------------------------------------------------------------------------------------------------
-_ACCESS = "rest_framework.permissions.AllowAny" if IS_LOCAL else "rest_framework.permissions.IsAuthenticated"
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": [_ACCESS],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "scans.api.auth.ClientKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["scans.api.auth.MayAsk"],
+    "DEFAULT_THROTTLE_CLASSES": ["scans.api.throttles.QuotaThrottle"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -178,9 +233,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Submit addresses, names and URLs; poll; read what each exposes, who runs it and how risky that is.",
     "VERSION": version(),
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["scans.api.auth.MayAsk"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [],  # the default gives enumerations names of their own, which change with their neighbours
 }
 
 # --- Browser side ------------------------------------------------------------------------------------------------
@@ -207,6 +264,7 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 BEHIND_TLS = env.bool("BEHIND_TLS", not IS_LOCAL)  # the server profile stands behind a proxy that ends TLS
 if BEHIND_TLS:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked from inside, by load balancers and supervisors
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 31_536_000, low=0)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
@@ -237,6 +295,7 @@ LOGGING = {
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "google_genai": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        "axes": {"level": "ERROR"},  # the audit trail says it once, and in our words
         "django.security.DisallowedHost": {"level": "CRITICAL"},  # one traceback for every passing bot
         "urllib3": {"level": "ERROR"},  # its warnings hold whole URLs
     },

@@ -14,7 +14,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from scans.conf import worker_options
-from scans.core.tools import Tools
+from scans.core.tools import BURST, Tools
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 from scans.models import RateBucket, SourceReply
 
@@ -77,13 +77,13 @@ class DatabaseBudget:
     def draw(self, source: str, *, per_minute: float) -> float:
         """Take one request's worth. 0.0 when granted, otherwise the seconds until it is worth asking again."""
         now = timezone.now()
-        RateBucket.objects.get_or_create(name=source, defaults={"tokens": per_minute, "counted_at": now})
+        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": now})
         with transaction.atomic():
             bucket = RateBucket.objects.select_for_update().get(name=source)  # SQLite's IMMEDIATE locks by itself
             if bucket.blocked_until and bucket.blocked_until > now:
                 return (bucket.blocked_until - now).total_seconds()
             grown = max(0.0, (now - bucket.counted_at).total_seconds()) * per_minute / 60
-            tokens = min(per_minute, bucket.tokens + grown)
+            tokens = min(BURST, bucket.tokens + grown)
             is_granted = tokens >= 1
             bucket.tokens, bucket.counted_at = tokens - is_granted, now
             bucket.save(update_fields=["tokens", "counted_at"])

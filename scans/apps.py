@@ -18,11 +18,12 @@ class ScansConfig(AppConfig):
     verbose_name = "Scans"
 
     def ready(self) -> None:
-        """Register the checks; under the supervisor also tie every forked child to its parent's life.
+        """Register the checks and the audit of logins; under the supervisor tie every forked child to its parent's life.
 
         A killed main process of django-q2 otherwise leaves all its children working as orphans.
         """
         from scans import checks  # noqa: F401, PLC0415 - registers itself; needs the apps to be ready
+        from scans.services import logins  # noqa: F401, PLC0415 - likewise
 
         if os.environ.get("SCANNER_DIE_WITH_PARENT"):
             _tie_children()

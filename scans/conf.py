@@ -28,6 +28,12 @@ def max_targets() -> int:
     return limit
 
 
+def max_probes() -> int:
+    """Targets times ports that one job may come to."""
+    limit: int = settings.SCAN_MAX_PROBES
+    return limit
+
+
 def max_body_bytes() -> int:
     """Bytes that a request's body may hold."""
     limit: int = settings.SCAN_MAX_BODY_BYTES

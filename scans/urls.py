@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import LogoutView
 from django.urls import path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
@@ -9,23 +11,35 @@ from drf_spectacular.views import SpectacularAPIView
 from scans.api.docs import SwaggerView, UnknownView
 from scans.api.health import HealthView, ReadyView
 from scans.api.viewsets import ScanViewSet
-from scans.web import views
+from scans.web import keys, views
+from scans.web.login import SignInView
 
 web = [
     path("", views.submit, name="submit"),
     path("jobs/<str:token>", views.job, name="job"),
     path("jobs/<str:token>/hosts/<int:number>", views.host, name="host"),
+    path("keys", keys.own_keys, name="keys"),
+    path("keys/<str:prefix>/revoke", keys.revoke, name="key-revoke"),
+    path("login", SignInView.as_view(), name="login"),
+    path("logout", LogoutView.as_view(), name="logout"),
 ]
 api = [
     path("scan", ScanViewSet.as_view({"post": "create"}), name="scan-submit"),
     path("ai-agent", ScanViewSet.as_view({"post": "create_ai"}), name="ai-agent-submit"),
-    path("scan/<str:token>", ScanViewSet.as_view({"get": "retrieve"}), name="scan-read"),
+    path("scans", ScanViewSet.as_view({"get": "list"}), name="scan-list"),
+    path("scan/<str:token>", ScanViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="scan-read"),
+    path("scan/<str:token>/results", ScanViewSet.as_view({"get": "results"}), name="scan-results"),
+    path("scan/<str:token>/cancel", ScanViewSet.as_view({"post": "cancel"}), name="scan-cancel"),
+    path("scan/<str:token>/rerun", ScanViewSet.as_view({"post": "rerun"}), name="scan-rerun"),
+    path("scan/<str:token>/export.json", ScanViewSet.as_view({"get": "export_json"}), name="scan-export-json"),
+    path("scan/<str:token>/export.ndjson", ScanViewSet.as_view({"get": "export_ndjson"}), name="scan-export-ndjson"),
+    path("scan/<str:token>/export.csv", ScanViewSet.as_view({"get": "export_csv"}), name="scan-export-csv"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SwaggerView.as_view(url_name="schema"), name="api-docs"),
-    path("docs", RedirectView.as_view(pattern_name="api-docs")),
-    path("openapi.json", RedirectView.as_view(url="/api/schema/?format=json")),
-    re_path(r"^(?:scan|ai-agent|api)/", UnknownView.as_view()),
+    path("docs", login_not_required(RedirectView.as_view(pattern_name="api-docs"))),  # where they lead decides who may
+    path("openapi.json", login_not_required(RedirectView.as_view(url="/api/schema/?format=json"))),
+    re_path(r"^(?:scans?|ai-agent|api)/", UnknownView.as_view()),
 ]
 urlpatterns = [*web, *api]

@@ -5,6 +5,7 @@ Everything here is bound to a loopback address and closed when the block ends.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -12,6 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def public(number: int) -> str:
+    """An address that counts as public and that no other test process uses: for well-known ports, which cannot be chosen."""
+    return f"127.66.{os.getpid() % 250 + 1}.{number}"
 
 
 @contextmanager
@@ -77,5 +83,9 @@ def _reset_all(server: socket.socket) -> None:
 def _bound(address: str, port: int) -> socket.socket:
     server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind((address, port))
+    try:
+        server.bind((address, port))
+    except OSError:
+        server.close()
+        raise
     return server

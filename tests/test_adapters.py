@@ -84,4 +84,4 @@ def test_many_at_once_never_draw_more_than_there_is():
     for thread in threads:
         thread.join(60)
     assert problems == []
-    assert 11 <= len(granted) <= 12  # one more may have grown back while they drew
+    assert 2 <= len(granted) <= 3  # one is gone already, and one more may have grown back while they drew

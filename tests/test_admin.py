@@ -9,7 +9,16 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
-from scans.models import RateBucket, ScanJob, SourceReply, TargetAddress, TargetResult, WorkerHeartbeat
+from scans.models import (
+    AuditEvent,
+    DeletedJob,
+    RateBucket,
+    ScanJob,
+    SourceReply,
+    TargetAddress,
+    TargetResult,
+    WorkerHeartbeat,
+)
 from tests.factories import make_address, make_job, make_report, make_result
 from tests.web.policy import POLICY, inline_parts, policy_of
 
@@ -149,3 +158,56 @@ def test_the_login_page_has_the_policy_and_the_icon(client):
     assert policy_of(response) == POLICY
     assert "img/icon.svg" in response.content.decode()
     assert inline_parts(response.content.decode()) == []
+
+
+def act(client, action: str, *jobs: ScanJob):
+    chosen = {"action": action, "_selected_action": [job.pk for job in jobs]}
+    return client.post("/admin/scans/scanjob/", chosen, follow=True).content.decode()
+
+
+def test_chosen_jobs_are_cancelled_and_scanned_again_with_an_audit_event(admin_client):
+    running, finished = make_job("127.66.0.1", "127.66.0.2"), make_result(make_report("127.66.0.3")).job
+    assert "1 of 2 jobs were cancelled" in act(admin_client, "cancel", running, finished)
+    running.refresh_from_db()
+    assert running.outcome == "cancelled"
+    assert "1 of 2 jobs are scanned again" in act(admin_client, "rerun_failed", running, finished)
+    assert "2 of 2 jobs are scanned again" in act(admin_client, "rerun", running, finished)
+    assert ScanJob.objects.count() == 5
+    assert AuditEvent.objects.filter(action="cancel", actor="admin").count() == 1
+    assert AuditEvent.objects.filter(action="rerun", actor="admin").count() == 3
+
+
+def test_a_purge_in_the_admin_leaves_a_tombstone_and_an_audit_event(admin_client, everything):
+    chosen = {"action": "delete_selected", "_selected_action": [everything.job.pk], "post": "yes"}
+    admin_client.post("/admin/scans/scanjob/", chosen)
+    assert not ScanJob.objects.exists()
+    assert DeletedJob.objects.get().token == everything.job.token
+    assert AuditEvent.objects.get(action="delete").actor == "admin"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("risk=high", 1),
+        ("risk=critical", 0),
+        ("q=127.66.0.40", 1),
+        ("q=Off", 1),
+        ("q=nothing", 0),
+        ("mode__exact=standard", 2),
+    ],
+)
+def test_jobs_are_found_by_level_address_and_label(admin_client, query, expected):
+    make_result(
+        make_report("127.66.0.40", make_address("127.66.0.40", open_ports=[6379])),
+        job=make_job("127.66.0.40", label="Office"),
+    )
+    make_job("127.66.0.41")
+    page = admin_client.get(f"/admin/scans/scanjob/?{query}").content.decode()
+    assert page.count('class="action-select"') == expected
+
+
+def test_a_list_costs_as_many_queries_for_fifty_jobs_as_for_one(admin_client, django_assert_max_num_queries):
+    for _ in range(50):
+        make_job("127.66.0.1")
+    with django_assert_max_num_queries(12):
+        admin_client.get("/admin/scans/scanjob/")

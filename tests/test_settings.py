@@ -16,7 +16,12 @@ from ipscanner.logs import OneLineFormatter, SecretFilter
 from ipscanner.secret import load_or_create_secret
 from tests.stack import ROOT, environment
 
-READS = (r"whole_number\(\"([A-Z_]+)\"", r"env\.\w+\(\s*\"([A-Z_]+)\"", r"env, \"([A-Z_]+)\"", r"env\.get\(\"([A-Z_]+)\"")
+READS = (
+    r"(?:whole_number|rate|networks)\(\"([A-Z_]+)\"",
+    r"env\.\w+\(\s*\"([A-Z_]+)\"",
+    r"env, \"([A-Z_]+)\"",
+    r"env\.get\(\"([A-Z_]+)\"",
+)
 READ_BY_GUNICORN = {"WEB_CONCURRENCY"}
 
 
@@ -44,6 +49,10 @@ def setting(data_dir: Path, expression: str, **changes: str) -> str:
         ),
         ({"PROFILE": "server"}, "PROFILE=server needs ALLOWED_HOSTS"),
         ({"PROFILE": "laptop"}, "PROFILE='laptop' is neither 'local' nor 'server'"),
+        ({"THROTTLE_SUBMIT": "60"}, "THROTTLE_SUBMIT='60' is not a rate like 60/min"),
+        ({"THROTTLE_READ": "-1/min"}, "THROTTLE_READ='-1/min' is not a rate like 60/min"),
+        ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES: 10.0.0.1/8 has host bits set"),
+        ({"TRUSTED_PROXIES": "proxy.invalid"}, "TRUSTED_PROXIES: 'proxy.invalid' does not appear to be"),
         ({"OFFLINE": "maybe"}, "OFFLINE='maybe' is neither 1 nor 0"),
         ({"SCAN_TREAT_AS_GLOBAL": "127.66.0.0/16", "PROFILE": "server"}, "SCAN_TREAT_AS_GLOBAL is for demos and tests"),
     ],
@@ -71,6 +80,8 @@ def test_the_server_profile_demands_a_login_and_passes_djangos_own_checks(tmp_pa
     argv = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+    quotas = setting(tmp_path, "settings.QUOTAS", **server)
+    assert quotas == "{'submit': (60, 60), 'read': (600, 60), 'login': (30, 60)}"
     permissions = "settings.REST_FRAMEWORK['DEFAULT_PERMISSION_CLASSES']"
     assert "AllowAny" not in setting(tmp_path, permissions, **server)
     assert "LoginRequired" in setting(tmp_path, "settings.MIDDLEWARE", **server)
@@ -144,6 +155,13 @@ def test_a_secret_never_reaches_the_log():
     kept = record("calling %s with %s", "https://x.invalid", f"key={secret}")
     assert SecretFilter([secret, ""]).filter(kept)
     assert kept.getMessage() == "calling https://x.invalid with key=[secret]"
+
+
+@pytest.mark.parametrize("dot", [".", "%2E", "%2e"])
+def test_what_looks_like_an_api_key_never_reaches_the_log(dot):
+    kept = record("Not Found: %s", f"/scan/ipi_abcDEF12{dot}{'s3cr' * 8}/x")
+    SecretFilter().filter(kept)
+    assert kept.getMessage() == "Not Found: /scan/[key]/x"
 
 
 def test_short_values_are_no_secrets():

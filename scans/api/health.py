@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from scans import selectors
-from scans.api.serializers import HealthSerializer
+from scans.api.documents import HealthSerializer
 
 
 class HealthView(APIView):
@@ -18,8 +18,9 @@ class HealthView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    throttle_classes = ()
 
-    @extend_schema(tags=["health"], responses=HealthSerializer)
+    @extend_schema(tags=["health"], operation_id="healthz", responses=HealthSerializer)
     def get(self, request: Request) -> Response:
         """200 as long as the process lives."""
         return Response({"status": "ok"})
@@ -30,8 +31,9 @@ class ReadyView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    throttle_classes = ()
 
-    @extend_schema(tags=["health"], responses={200: HealthSerializer, 503: HealthSerializer})
+    @extend_schema(tags=["health"], operation_id="readyz", responses={200: HealthSerializer, 503: HealthSerializer})
     def get(self, request: Request) -> Response:
         """200, or 503 with every reason and its remedy."""
         try:

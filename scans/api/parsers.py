@@ -8,7 +8,7 @@ from typing import IO, Any
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from scans.api.errors import BodyTooLargeError
+from scans.api.errors import BodyTooLargeError, LengthRequiredError
 from scans.conf import max_body_bytes
 
 
@@ -21,6 +21,8 @@ class LimitedJSONParser(JSONParser):
         """The decoded body. Raises ParseError (400) or BodyTooLargeError (413)."""
         request = (parser_context or {})["request"]
         limit = max_body_bytes()
+        if request.META.get("HTTP_TRANSFER_ENCODING"):  # WSGI does not say where such a body ends
+            raise LengthRequiredError("Send the body with a Content-Length, not in chunks.")
         if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
             raise BodyTooLargeError(f"The body is larger than {limit:,} bytes.")
         try:

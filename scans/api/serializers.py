@@ -1,36 +1,77 @@
-"""Bodies in and documents out. The documents are built by selectors; their serializers describe them for OpenAPI."""
+"""Bodies and parameters in. What goes out is built by selectors and described in documents.py."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import empty
+from rest_framework.request import Request
 
-from scans.core.ports import PortError, parse_ports
-from scans.core.types import Level, PortState, SourceState, SummaryState
-from scans.models import AiChoice, JobOutcome, JobState, Mode
+from scans.api.errors import BadQueryError, flat_errors, pointer_to
+from scans.api.pagination import DEFAULT_LIMIT, JOB_CURSOR, MAX_LIMIT, RESULT_CURSOR
+from scans.api.waiting import MAX_WAIT_SECONDS
+from scans.core.ports import PROFILES, PortError, parse_ports
+from scans.core.targets import unmap
+from scans.core.text import clean_text
+from scans.core.types import Level
+from scans.models import MAX_LABEL_CHARS, MAX_TAG_CHARS, AiChoice, JobOutcome, JobState, Mode
+from scans.selectors import JobFilters
 from scans.services.jobs import ScanRequest, SubmittedItem
 
+MAX_ITEMS = 10_000  # in a list of targets, however few of them can be read; a job's own limit is lower
 MAX_NAMED_UNKNOWN = 20
+MAX_TAGS = 20
+MAX_TEXT_CHARS = 200
+TARGET_OUTCOMES = ("done", "error", "refused", "cancelled")
 
 
-class TextField(serializers.CharField):
-    """A JSON string; a number is not taken for one."""
+# --- Fields ------------------------------------------------------------------------------------------------------
+
+
+@extend_schema_field({"type": "string", "maxLength": 2048, "example": "127.0.0.1"})
+class TargetField(serializers.Field):  # type: ignore[type-arg]
+    """A JSON string, handed on as it is: one place judges what may be in a target, and it is not this one."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The stripped text."""
+        """The text."""
         if not isinstance(data, str):
             raise serializers.ValidationError(f"A target is text, not {type(data).__name__}.", code="not_text")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """Never sent back as given."""
+        return value
+
+
+class LineField(serializers.CharField):
+    """A JSON string that becomes one line of plain text; a number is not taken for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError(f"This is text, not {type(data).__name__}.", code="not_text")
         return str(super().to_internal_value(data))
+
+    def run_validation(self, data: Any = empty) -> str:
+        """The text without what cannot be shown. NUL and lone surrogates are no text at all: DRF refuses them."""
+        text = clean_text(super().run_validation(data), limit=self.max_length or MAX_TEXT_CHARS)
+        if not text and not self.allow_blank:
+            self.fail("blank")
+        return text
 
 
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
-            {"type": "string", "example": "22,80,8000-8100"},
-        ]
+            {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1},
+            {"type": "string", "pattern": r"^\s*\d{1,5}(\s*-\s*\d{1,5})?\s*(,\s*\d{1,5}(\s*-\s*\d{1,5})?\s*)*$"},
+            {"type": "string", "enum": list(PROFILES)},
+        ],
+        "example": "22,80,8000-8100",
     }
 )
 class PortsField(serializers.Field):  # type: ignore[type-arg]
@@ -48,22 +89,80 @@ class PortsField(serializers.Field):  # type: ignore[type-arg]
         return value
 
 
-class ScanRequestSerializer(serializers.Serializer[Any]):
+@extend_schema_field({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "example": "127.0.0.1"})
+class AddressField(serializers.Field):  # type: ignore[type-arg]
+    """One IPv4 or IPv6 address."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The address as it is stored."""
+        try:
+            address = ip_address(data)
+        except ValueError as error:
+            raise serializers.ValidationError("This is not an address.", code="bad_address") from error
+        if getattr(address, "scope_id", None) is not None:
+            raise serializers.ValidationError("A zone id is no part of an address.", code="zone_id")
+        return str(unmap(address))
+
+    def to_representation(self, value: Any) -> Any:
+        """Never sent back as given."""
+        return value
+
+
+class TargetList(serializers.ListField):
+    """Targets as text. A list that is far too long is refused before its items are looked at, one error each."""
+
+    child = TargetField()
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        """The stripped texts."""
+        if isinstance(data, list) and len(data) > MAX_ITEMS:
+            text = f"The list holds {len(data):,} items; {MAX_ITEMS:,} are the most: split it into several jobs."
+            raise serializers.ValidationError(text, code="too_many")
+        found: list[str] = super().to_internal_value(data)
+        return found
+
+
+# --- The body of a submission ------------------------------------------------------------------------------------
+
+
+class SubmissionSerializer(serializers.Serializer[Any]):
     """The body of a submission."""
 
-    ip_addresses = serializers.ListField(
-        child=TextField(),
+    ip_addresses = TargetList(
         required=False,
         allow_null=True,
         help_text="Addresses, CIDRs and ranges; names and URLs are taken too.",
     )
-    endpoints = serializers.ListField(
-        child=TextField(), required=False, allow_null=True, help_text="Host names and URLs; addresses are taken too."
-    )
+    endpoints = TargetList(required=False, allow_null=True, help_text="Host names and URLs; addresses are taken too.")
     generate_ai_summary = serializers.BooleanField(required=False, help_text="Whether Gemini explains the verdict.")
-    ports = PortsField(required=False, help_text="Which ports; a URL's own port is always added.")
+    ports = PortsField(
+        required=False,
+        help_text=f"A list, text, or a profile: {', '.join(PROFILES)}. A URL's own port is always added.",
+    )
+    label = LineField(  # type: ignore[assignment] # DRF takes it out of the class
+        required=False, allow_blank=True, max_length=MAX_LABEL_CHARS, help_text="By which people know the job."
+    )
+    tags = serializers.ListField(
+        child=LineField(max_length=MAX_TAG_CHARS),
+        required=False,
+        max_length=MAX_TAGS,
+        help_text="Words by which the job is found again.",
+    )
+    on_invalid = serializers.ChoiceField(
+        choices=["reject", "skip"],
+        required=False,
+        help_text="`reject` (default): one bad item refuses the whole. `skip`: the rest is scanned, `rejected` lists them.",
+    )
+    dry_run = serializers.BooleanField(
+        required=False, help_text="Store and scan nothing: answer 200 with the targets and what the policy says of each."
+    )
 
-    def scan_request(self, mode: Mode) -> ScanRequest:
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing is to be stored."""
+        return bool(self.validated_data.get("dry_run"))
+
+    def scan_request(self, mode: Mode, **origin: Any) -> ScanRequest:
         """The validated body as a request to the service."""
         data = self.validated_data
         return ScanRequest(
@@ -74,8 +173,12 @@ class ScanRequestSerializer(serializers.Serializer[Any]):
             ),
             mode=mode,
             ai=_ai_choice(data.get("generate_ai_summary"), mode),
+            label=data.get("label", ""),
+            tags=tuple(dict.fromkeys(data.get("tags", ()))),
+            skip_invalid=data.get("on_invalid") == "skip",
             warnings=tuple(_unknown_fields(self.initial_data, self.fields)),
             **({"ports": data["ports"]} if "ports" in data else {}),
+            **origin,
         )
 
 
@@ -92,123 +195,95 @@ def _unknown_fields(body: Any, known: Any) -> list[str]:
     return [f"Unknown fields were ignored: {shown}"] if unknown else []
 
 
-class AcceptedSerializer(serializers.Serializer[Any]):
-    """The reply to a submission: a flat object of strings."""
-
-    token = serializers.CharField()
-    status_url = serializers.CharField()
-    message = serializers.CharField()
+# --- Parameters of an address ------------------------------------------------------------------------------------
 
 
-class ProblemItemSerializer(serializers.Serializer[Any]):
-    """One bad item."""
+class QuerySerializer(serializers.Serializer[Any]):
+    """Parameters. A misspelt filter that went unnoticed would answer more than was asked for, so it is an error."""
 
-    pointer = serializers.CharField(help_text="JSON pointer into the body")
-    code = serializers.CharField()
-    detail = serializers.CharField()
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """RFC 9457."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    errors = ProblemItemSerializer(many=True, required=False)  # type: ignore[assignment] # DRF takes it out of the class
-
-
-class AccessibilityTestSerializer(serializers.Serializer[Any]):
-    """One probed port."""
-
-    port = serializers.IntegerField()
-    service = serializers.CharField()
-    status = serializers.ChoiceField(choices=["open", "closed"])
-    state = serializers.ChoiceField(choices=[str(state) for state in PortState])
-    attempts = serializers.IntegerField()
-    latency_ms = serializers.FloatField(allow_null=True)
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        """The checked parameters. Raises BadQueryError."""
+        query = request.query_params
+        serializer = cls(data=query.dict())
+        errors = [
+            *_named(set(query) - set(serializer.fields), "unknown", "There is no such parameter."),
+            *_named((name for name in query if len(query.getlist(name)) > 1), "repeated", "It is given more than once."),
+        ]
+        try:
+            serializer.is_valid(raise_exception=True)
+        except serializers.ValidationError as error:
+            errors += flat_errors(error.get_full_details())
+        if errors:
+            raise BadQueryError(errors)
+        return dict(serializer.validated_data)
 
 
-class MetadataSerializer(serializers.Serializer[Any]):
-    """Where the address is and who runs it."""
+class LimitField(serializers.IntegerField):
+    """How many entries a page holds."""
 
-    location = serializers.CharField(allow_null=True)
-    country = serializers.CharField(allow_null=True)
-    provider = serializers.CharField(allow_null=True)
-    service_category = serializers.CharField(allow_null=True)
+    def __init__(self) -> None:
+        super().__init__(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT, help_text="How many a page holds.")
 
 
-class SourceSerializer(serializers.Serializer[Any]):
-    """What became of the question to one source."""
+class JobListQuery(QuerySerializer):
+    """GET /scans."""
 
-    source = serializers.CharField()  # type: ignore[assignment] # likewise
-    state = serializers.ChoiceField(choices=[str(state) for state in SourceState])
-    reason = serializers.CharField(allow_blank=True)
-    observed_at = serializers.DateTimeField(allow_null=True)
-    is_cached = serializers.BooleanField()
+    limit = LimitField()
+    cursor = serializers.RegexField(JOB_CURSOR, required=False, help_text="Where the page begins; take the `next` link.")
+    state = serializers.ChoiceField(choices=JobState.values, required=False)
+    outcome = serializers.ChoiceField(choices=JobOutcome.values, required=False)
+    mode = serializers.ChoiceField(choices=Mode.values, required=False)
+    risk = serializers.ChoiceField(
+        choices=[str(level) for level in Level], required=False, help_text="At least one target has this level."
+    )
+    label = serializers.CharField(  # type: ignore[assignment] # likewise
+        required=False, max_length=MAX_LABEL_CHARS, help_text="How the label begins."
+    )
+    tag = serializers.CharField(required=False, max_length=MAX_TAG_CHARS, help_text="One of the job's tags.")
+    owner = serializers.CharField(required=False, max_length=150, help_text="A user's name; for staff only.")
+    address = AddressField(required=False, help_text="An address that a target was scanned at.")
+    q = serializers.CharField(required=False, max_length=MAX_TEXT_CHARS, help_text="How the text of a target begins.")
+    created_after = serializers.DateTimeField(required=False, help_text="At this time or later.")
+    created_before = serializers.DateTimeField(required=False, help_text="Before this time.")
 
-
-class ResultSerializer(serializers.Serializer[Any]):
-    """One target."""
-
-    target = serializers.CharField()
-    ip_address = serializers.CharField(help_text='"unknown" when the name did not resolve')
-    availability = serializers.BooleanField(help_text="At least one port is open")
-    publicly_exposed = serializers.BooleanField(help_text="A port is open on a globally reachable address")
-    open_ports = serializers.ListField(child=serializers.IntegerField())
-    accessibility_tests = AccessibilityTestSerializer(many=True)
-    location = serializers.CharField(allow_null=True)
-    country = serializers.CharField(allow_null=True)
-    provider = serializers.CharField(allow_null=True)
-    service_category = serializers.CharField(allow_null=True)
-    metadata = MetadataSerializer()
-    testing_techniques = serializers.ListField(child=serializers.CharField())
-    risk_level = serializers.ChoiceField(choices=[str(level) for level in Level])
-    risk_score = serializers.IntegerField()
-    risk_summary = serializers.CharField()
-    recommendation = serializers.CharField(allow_null=True)
-    outcome = serializers.CharField()
-    port_states = serializers.DictField(child=serializers.CharField(allow_blank=True))
-    addresses = serializers.ListField(child=serializers.DictField())
-    sources = SourceSerializer(many=True)
-    findings = serializers.ListField(child=serializers.DictField())
-    completeness = serializers.DictField()
-    ruleset_version = serializers.CharField()
-    ai = serializers.DictField(help_text=f"state: {', '.join(SummaryState)}; reason; model")
-    schema_version = serializers.IntegerField()
+    @staticmethod
+    def filters(checked: dict[str, Any]) -> JobFilters:
+        """The filters among checked parameters."""
+        names = {"q": "text"}
+        return JobFilters(
+            **{names.get(name, name): value for name, value in checked.items() if name not in ("limit", "cursor")}
+        )
 
 
-class ProgressSerializer(serializers.Serializer[Any]):
-    """How far the job has come."""
+class ResultListQuery(QuerySerializer):
+    """GET /scan/<token>/results."""
 
-    done = serializers.IntegerField()
-    total = serializers.IntegerField()
-    percent = serializers.IntegerField()
-
-
-class ScanDocumentSerializer(serializers.Serializer[Any]):
-    """A job and the results so far, in the order submitted."""
-
-    token = serializers.CharField()
-    total_targets = serializers.IntegerField()
-    completed_targets = serializers.IntegerField()
-    status = serializers.ChoiceField(choices=[*JobState.values, "failed"])
-    mode = serializers.ChoiceField(choices=Mode.values)
-    started_at = serializers.DateTimeField()
-    finished_at = serializers.DateTimeField(allow_null=True)
-    results = ResultSerializer(many=True)
-    schema_version = serializers.IntegerField()
-    state = serializers.CharField()
-    outcome = serializers.ChoiceField(choices=JobOutcome.values, allow_null=True)
-    progress = ProgressSerializer()
-    eta_seconds = serializers.IntegerField(allow_null=True)
-    ports = serializers.CharField()
-    warnings = serializers.ListField(child=serializers.CharField())
+    limit = LimitField()
+    cursor = serializers.RegexField(RESULT_CURSOR, required=False, help_text="Where the page begins; take the `next` link.")
+    risk = serializers.ChoiceField(choices=[str(level) for level in Level], required=False)
+    outcome = serializers.ChoiceField(choices=TARGET_OUTCOMES, required=False)
 
 
-class HealthSerializer(serializers.Serializer[Any]):
-    """A probe's answer."""
+class ReadQuery(QuerySerializer):
+    """GET /scan/<token>."""
 
-    status = serializers.CharField()
-    reasons = serializers.ListField(child=serializers.CharField(), required=False)
+    wait = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_WAIT_SECONDS,
+        default=0,
+        help_text="Seconds to wait for a change before the answer.",
+    )
+
+
+class RerunQuery(QuerySerializer):
+    """POST /scan/<token>/rerun."""
+
+    only = serializers.ChoiceField(
+        choices=["failed"], required=False, help_text="`failed`: only the targets without a full result."
+    )
+
+
+def _named(names: Iterable[str], code: str, detail: str) -> list[dict[str, str]]:
+    return [{"pointer": pointer_to(name), "code": code, "detail": detail} for name in sorted(names)]

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,7 +28,7 @@ from scans.core.tools import Tools
 from scans.core.types import IPNetwork, Outcome, Report, Target
 
 MAX_TARGETS = 1 << 20
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_CHARS = 64 << 20
 OK, NOT_EVALUATED, INTERRUPTED = 0, 2, 130
 
 
@@ -45,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
     items = [Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets)]
     outcomes: list[Outcome] = []
-    WRITERS[args.format](_results(pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES), outcomes))
+    scanned = pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES)
+    try:
+        WRITERS[args.format](_results(scanned, outcomes))
+    except BrokenPipeError:  # `… | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains once more at exit
+        return INTERRUPTED
     if tools.stop.is_set():
         return INTERRUPTED
     return OK if all(outcome is Outcome.DONE for outcome in outcomes) else NOT_EVALUATED
@@ -98,10 +104,11 @@ def _targets(args: argparse.Namespace) -> list[Target]:
 
 
 def _file_text(name: str) -> str:
-    if name == "-":
-        return sys.stdin.read(MAX_FILE_BYTES)
-    with Path(name).open(encoding="utf-8", errors="replace") as file:
-        return file.read(MAX_FILE_BYTES)
+    with nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8", errors="replace") as file:
+        text = file.read(MAX_FILE_CHARS + 1)
+    if len(text) > MAX_FILE_CHARS:
+        raise _UsageError(f"{name} holds more than {MAX_FILE_CHARS:,} characters: split it.")
+    return text
 
 
 def _results(scanned: Iterable[tuple[object, Report | Interrupted]], outcomes: list[Outcome]) -> Iterator[dict[str, Any]]:

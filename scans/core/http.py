@@ -7,16 +7,20 @@ a deadline (a timeout of `requests` counts per read, so a server that drips byte
 from __future__ import annotations
 
 import json
-import time
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as TimeoutError_
 from urllib3.util import Retry
 
+from scans.core.deadline import within
 from scans.core.egress import Egress
 from scans.core.options import IntelOptions
 
@@ -49,27 +53,42 @@ class Http:
         """POST a JSON body.
 
         One retry for a failed connection and for 502, 503 and 504. Raises EgressRefusedError if the gate is
-        shut and HttpFailedError if there is no complete reply.
+        shut and HttpFailedError if there is no complete reply in time.
         """
         self._egress.permit(url)
-        give_up_at = time.monotonic() + self._deadline_seconds
-        try:
-            with (
-                self._session() as session,
-                session.post(
-                    url, params=params, json=body, timeout=self._timeout, allow_redirects=False, stream=True
-                ) as response,
-            ):
-                return Reply(
-                    status=response.status_code, headers=response.headers, json=_decoded(_body(response, give_up_at))
-                )
-        except (requests.RequestException, HTTPError) as error:
-            raise HttpFailedError(_words(error)) from error
+        opened: list[socket.socket] = []
+        with _session(opened) as session:
+            try:
+                return within(self._deadline_seconds, lambda: self._posted(session, url, params=params, body=body))
+            except TimeoutError as error:
+                for connection in opened:  # ends the thread that still reads from it
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                raise HttpFailedError("no answer in time") from error
+            except (requests.RequestException, HTTPError) as error:
+                raise HttpFailedError(_words(error)) from error
 
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False
-        session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+    def _posted(self, session: requests.Session, url: str, *, params: Mapping[str, str], body: object) -> Reply:
+        with session.post(
+            url, params=params, json=body, timeout=self._timeout, allow_redirects=False, stream=True
+        ) as response:
+            return Reply(status=response.status_code, headers=response.headers, json=_decoded(_body(response)))
+
+
+def _session(opened: list[socket.socket]) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(opened))
+    return session
+
+
+class _Adapter(HTTPAdapter):
+    """One retry, and a list of the sockets it opens, so that they can be shut from another thread."""
+
+    def __init__(self, opened: list[socket.socket]) -> None:
+        self._opened = opened
         retry = Retry(
             total=1,
             read=0,
@@ -80,20 +99,33 @@ class Http:
             raise_on_status=False,
             respect_retry_after_header=False,
         )
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=retry))
-        return session
+        super().__init__(max_retries=retry)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As usual, with connections that are written down."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _recording(HTTPConnectionPool, self._opened),
+            "https": _recording(HTTPSConnectionPool, self._opened),
+        }
 
 
-def _body(response: requests.Response, give_up_at: float) -> bytes:
+def _recording(pool: type[HTTPConnectionPool], opened: list[socket.socket]) -> type[HTTPConnectionPool]:
+    def connect(connection: Any) -> None:
+        pool.ConnectionCls.connect(connection)
+        opened.append(connection.sock)
+
+    recorder = type("RecordedConnection", (pool.ConnectionCls,), {"connect": connect})
+    return type("RecordingPool", (pool,), {"ConnectionCls": recorder})
+
+
+def _body(response: requests.Response) -> bytes:
     """The raw body, not decompressed: a bomb stays as small as it came."""
     body = b""
     while chunk := response.raw.read1(65536, decode_content=False):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise HttpFailedError(f"the reply is larger than {MAX_BODY_BYTES} bytes")
-        if time.monotonic() > give_up_at:
-            raise HttpFailedError("the reply came too slowly")
     return body
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import cast
 
 from scans.core import risk, summary
@@ -35,38 +35,46 @@ from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
 TURN_SECONDS = 0.1
+PULL_AGAIN_SECONDS = 1.0  # after "nothing now"
+_END = object()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One target to scan. `known` holds what earlier runs found out: pinned addresses with their probes."""
+    """One target to scan. `known` holds what earlier runs found out: pinned addresses with their probes, and notes."""
 
     key: Hashable
     target: Target
-    ports: tuple[int, ...]
+    ports: tuple[int, ...]  # ascending
     known: Mapping[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def all_ports(self) -> tuple[int, ...]:
         """The asked ports and the URL's own."""
-        return tuple(sorted({*self.ports, *([self.target.port] if self.target.port else [])}))
+        own = self.target.port
+        return self.ports if own is None or own in self.ports else tuple(sorted((*self.ports, own)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interrupted:
-    """A target that a stop cut short, with what is known so far: `known` of the item that goes on with it."""
+    """A target that a stop cut short, with what is known so far: `known` and `notes` of the item that goes on with it."""
 
     known: Mapping[IPAddress, tuple[Probe, ...]]
     has_progress: bool  # anything new since the item came in
+    notes: tuple[str, ...] = ()
+    probing_seconds: float = 0  # how long its probes had a chance; 0 for a name that was still being resolved
 
 
 def scan(
-    items: Iterable[Item], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
 ) -> Iterator[tuple[Hashable, Report | Interrupted]]:
     """Scan every item; yields each exactly once, in the order they become ready.
 
-    Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. Once `tools.stop` is set
-    nothing more is pulled and what is unfinished comes back as Interrupted within a second.
+    Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. A None among them means
+    "nothing now": more is asked for a second later, as long as other items are under way. Once `tools.stop` is set
+    nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item whose key comes by
+    `tools.drops` is stopped and not yielded at all.
     """
     lanes = _Lanes(tools, sources, max_probes=max_probes)
     try:
@@ -85,6 +93,7 @@ class _Work:
     probes: dict[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
     planned: int = 0
     notes: tuple[str, ...] = ()
+    admitted_at: float | None = None  # monotonic; None while its name is being resolved
     probed_at: float | None = None  # monotonic; None while probes are out
 
 
@@ -108,6 +117,8 @@ class _Lanes:
         self._ready: list[tuple[Hashable, Report | Interrupted]] = []
         self._max_probes = max_probes
         self._engine_turns = -1
+        self._pull_at = 0.0
+        self._is_ending = False
         self._planned = 0
         self._prober = threading.Thread(target=self._run_engine, name="probe", daemon=True)
         self._prober.start()
@@ -118,7 +129,7 @@ class _Lanes:
         self._prober.join()
         self._resolver.close()
 
-    def run(self, items: Iterator[Item]) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+    def run(self, items: Iterator[Item | None]) -> Iterator[tuple[Hashable, Report | Interrupted]]:
         """See scan()."""
         has_more = True
         while has_more or self._works:
@@ -126,6 +137,7 @@ class _Lanes:
             if self._tools.stop.is_set():
                 yield from self._hand_back()
                 return
+            self._drop_unwanted()
             has_more = has_more and self._pull(items)
             self._intel.turn(now=time.monotonic(), is_urgent=bool(self._awaiting_intel))
             self._finish_those_with_intel()
@@ -141,13 +153,25 @@ class _Lanes:
             self._engine_turns = turns
             self._tools.pulse.turns += 1
 
+    def _drop_unwanted(self) -> None:
+        """Forget items that nobody wants any more; what their lanes still say about them is ignored."""
+        while not self._tools.drops.empty():
+            work = self._works.pop(self._tools.drops.get(), None)
+            if work is not None:
+                self._awaiting_intel.pop(work.item.key, None)
+                self._set_planned(work, 0)
+                self._engine.drop((work.item.key, address) for address in work.decisions)
+
     # --- In ------------------------------------------------------------------------------------------------------
 
-    def _pull(self, items: Iterator[Item]) -> bool:
-        """Take items while there is room. False once there are no more."""
-        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes:
-            item = next(items, None)
+    def _pull(self, items: Iterator[Item | None]) -> bool:
+        """Take items while there is room. False once there are no more, or none now and nothing under way."""
+        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes and time.monotonic() >= self._pull_at:
+            item = next(items, _END)
             if item is None:
+                self._pull_at = time.monotonic() + PULL_AGAIN_SECONDS
+                return bool(self._works)
+            if not isinstance(item, Item):
                 return False
             self._start(item)
             if self._ready:
@@ -155,7 +179,7 @@ class _Lanes:
         return True
 
     def _start(self, item: Item) -> None:
-        work = _Work(item=item, started_at=datetime.now(UTC))
+        work = _Work(item=item, started_at=datetime.now(UTC), notes=item.notes)
         self._works[item.key] = work
         self._set_planned(work, len(item.all_ports))
         if item.known:
@@ -170,9 +194,13 @@ class _Lanes:
         self._events.put((key, answer))
 
     def _resolved(self, key: Hashable, answer: Resolution | ResolveError) -> None:
-        work = self._works[key]
+        work = self._works.get(key)
+        if work is None:  # dropped
+            return
         if isinstance(answer, ResolveError):
             self._leave(work, failure(work.item.target, "resolve_failed", str(answer), started_at=work.started_at))
+            return
+        if self._is_ending:  # too late for probes: it is handed back, and asked again by the next run
             return
         if answer.dropped:
             work.notes = (f"{len(answer.dropped)} more addresses of this name were not scanned",)
@@ -185,6 +213,7 @@ class _Lanes:
             self._leave(work, refusal(work.item, decisions, started_at=work.started_at))
             return
         work.decisions = {address: decisions[address] for address in addresses}
+        work.admitted_at = time.monotonic()
         plans = [self._plan(work, address) for address in addresses]
         self._set_planned(work, sum(len(plan.ports) for plan in plans))
         for plan in plans:
@@ -200,7 +229,11 @@ class _Lanes:
         )
 
     def _set_planned(self, work: _Work, probes: int) -> None:
-        """How many probes of this item are still to come, as far as one can tell."""
+        """How many probes of this item are still to come, as far as one can tell.
+
+        One giant takes up no more than a quarter of the room, so that it does not keep the others out.
+        """
+        probes = min(probes, max(1, self._max_probes // 4))
         self._planned += probes - work.planned
         work.planned = probes
 
@@ -228,7 +261,9 @@ class _Lanes:
 
     def _probed(self, result: HostResult) -> None:
         key, _ = cast(tuple[Hashable, IPAddress], result.key)
-        work = self._works[key]
+        work = self._works.get(key)
+        if work is None:  # dropped
+            return
         known = work.item.known.get(result.address, ())
         work.probes[result.address] = tuple(sorted((*known, *result.probes)))
         if len(work.probes) == len(work.decisions) and not _is_cut_short(work):
@@ -275,6 +310,7 @@ class _Lanes:
 
     def _hand_back(self) -> Iterator[tuple[Hashable, Report | Interrupted]]:
         """Cancel the probes and give every unfinished item back with what is known of it."""
+        self._is_ending = True
         self._engine.cancel()
         self._prober.join()
         while not self._events.empty():
@@ -287,7 +323,15 @@ class _Lanes:
                 for address, probes in work.probes.items()
             }
             before = sum(map(len, work.item.known.values()))
-            yield key, Interrupted(known=known, has_progress=sum(map(len, known.values())) > before)
+            yield (
+                key,
+                Interrupted(
+                    known=known,
+                    has_progress=sum(map(len, known.values())) > before,
+                    notes=work.notes,
+                    probing_seconds=time.monotonic() - work.admitted_at if work.admitted_at else 0,
+                ),
+            )
 
     def _run_engine(self) -> None:
         try:
@@ -305,17 +349,25 @@ def _is_cut_short(work: _Work) -> bool:
 
 def refusal(item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime) -> Report:
     """The result of a target that the scope policy forbids. Nothing is sent to it; one bad address refuses a name."""
-    bad_address, bad = next((address, d) for address, d in decisions.items() if not d.allowed)
-    reason = f"{bad_address} is out of scope: {bad.reason} {bad.remedy}".strip()
-    addresses = tuple(
-        AddressReport(
-            address=address,
-            is_global=decision.is_global,
-            probes=tuple(Probe(port, PortState.REFUSED, bad.rule, 0, None) for port in item.all_ports),
-        )
-        for address, decision in decisions.items()
+    bad = next(decision for decision in decisions.values() if not decision.allowed)
+    probes = _refused_probes(item.all_ports, bad.rule)
+    return failure(
+        item.target,
+        "refused_scope",
+        f"Out of scope: {bad.reason} {bad.remedy}".strip(),
+        started_at=started_at,
+        outcome=Outcome.REFUSED,
+        addresses=tuple(
+            AddressReport(address=address, is_global=decision.is_global, probes=probes)
+            for address, decision in decisions.items()
+        ),
     )
-    return failure(item.target, "refused_scope", reason, started_at=started_at, outcome=Outcome.REFUSED, addresses=addresses)
+
+
+@lru_cache(maxsize=8)
+def _refused_probes(ports: tuple[int, ...], rule: str) -> tuple[Probe, ...]:
+    """Shared by all targets that the same rule refuses: a thousand of them may name 65,535 ports each."""
+    return tuple(Probe(port, PortState.REFUSED, rule, 0, None) for port in ports)
 
 
 def failure(

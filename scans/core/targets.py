@@ -410,9 +410,12 @@ def _url(item: str) -> Target:
     if (path, query, fragment) != (match[3], match[4] or "", match[5] or ""):
         notes = ("secret values redacted", *notes)
     tail = "" if match[4] is None else f"?{query}"
+    text = f"{match[1]}://{place}{path}{tail}{'' if match[5] is None else f'#{fragment}'}"
+    if len(text) > MAX_ITEM_CHARS:  # each redaction may lengthen it
+        raise TargetError(item, "too_long", f"is longer than {MAX_ITEM_CHARS:,} characters with its secrets redacted.")
     return Target(
         kind=TargetKind.URL,
-        text=f"{match[1]}://{place}{path}{tail}{'' if match[5] is None else f'#{fragment}'}",
+        text=text,
         host=host,
         address=address,
         port=port or DEFAULT_PORTS[scheme],

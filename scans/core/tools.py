@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from typing import Protocol
 
 from scans.core.options import Options
 from scans.core.types import IPAddress, SourceResult
+
+BURST = 3.0  # requests that may follow one another at once
 
 
 class Cache(Protocol):
@@ -30,7 +33,10 @@ class Budget(Protocol):
     """One limiter per source, shared by everyone who asks it."""
 
     def draw(self, source: str, *, per_minute: float) -> float:
-        """Take one request's worth. Returns 0.0 when granted, otherwise the seconds until it is worth asking again."""
+        """Take one request's worth. Returns 0.0 when granted, otherwise the seconds until it is worth asking again.
+
+        Never more than BURST at once: a bucket as large as a minute's worth would grant twice that in its first minute.
+        """
 
     def observe(self, source: str, *, remaining: int, resets_in_seconds: float) -> None:
         """What the source itself said is left of its quota."""
@@ -70,8 +76,8 @@ class MemoryBudget:
             now = time.monotonic()
             if (wait := self._blocked_until.get(source, 0.0) - now) > 0:
                 return wait
-            tokens, counted_at = self._tokens.get(source, (per_minute, now))
-            tokens = min(per_minute, tokens + (now - counted_at) * per_minute / 60)
+            tokens, counted_at = self._tokens.get(source, (BURST, now))
+            tokens = min(BURST, tokens + (now - counted_at) * per_minute / 60)
             granted = tokens >= 1
             self._tokens[source] = (tokens - granted, now)
             return 0.0 if granted else (1 - tokens) * 60 / per_minute
@@ -103,4 +109,5 @@ class Tools:
     cache: Cache = field(default_factory=MemoryCache)
     budget: Budget = field(default_factory=MemoryBudget)
     stop: threading.Event = field(default_factory=threading.Event)  # set: launch nothing more, hand back what is unfinished
+    drops: SimpleQueue[Hashable] = field(default_factory=SimpleQueue)  # keys of items that nobody wants any more
     pulse: Pulse = field(default_factory=Pulse)

@@ -68,6 +68,7 @@ class Outcome(StrEnum):
     DONE = "done"
     ERROR = "error"
     REFUSED = "refused"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,8 +14,8 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
 
-`port_states` is always complete. `probes` holds every probe of an address with up to 1,000 ports, and only the open
-ones above that. `scans/core/summary/facts.py` reads evidence and verdict by these names.
+`port_states` is always complete. `probes` holds every probe of an address with up to 1,000 ports, and above that only the
+open ones, the first 1,000 of them. `scans/core/summary/facts.py` reads evidence and verdict by these names.
 
 Every text from outside passes `clean_text` here once more, whatever its stage did: Postgres refuses NUL, lone surrogates
 and NaN, and one such value would cost the whole row.
@@ -24,13 +24,14 @@ and NaN, and one such value would cost the whole row.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 
-from scans.core.ports import compact, expand, service_name
+from scans.core.ports import compact, count_ports, expand, service_name
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
@@ -146,18 +147,35 @@ def _target_dict(target: Target) -> Json:
 
 
 def _address_dict(address: AddressReport) -> Json:
-    ports: dict[PortState, list[int]] = {state: [] for state in PortState}
-    for probe in address.probes:
-        ports[probe.state].append(probe.port)
-    is_short = len(address.probes) <= MAX_LISTED_PORTS
-    listed = [probe for probe in address.probes if is_short or probe.state is PortState.OPEN]
     return {
         "address": str(address.address),
         "is_global": address.is_global,
-        "port_states": {state.value: compact(found) for state, found in ports.items()},
-        "probes": [_probe_list(probe) for probe in sorted(listed)],
+        **_probes_dict(address.probes),
         "sources": [_source_dict(result) for result in address.sources],
     }
+
+
+class _Same:
+    """Remembers what was last made of which tuple: the refused targets of a job share one, and it may be long."""
+
+    given: object = None
+    made: Mapping[str, Any] = MappingProxyType({})
+
+
+def _probes_dict(probes: tuple[Probe, ...]) -> Mapping[str, Any]:
+    if _Same.given is probes:
+        return _Same.made
+    ports: dict[PortState, list[int]] = {state: [] for state in PortState}
+    for probe in probes:
+        ports[probe.state].append(probe.port)
+    is_short = len(probes) <= MAX_LISTED_PORTS
+    listed = [probe for probe in sorted(probes) if is_short or probe.state is PortState.OPEN][:MAX_LISTED_PORTS]
+    made = {
+        "port_states": {state.value: compact(found) for state, found in ports.items()},
+        "probes": [_probe_list(probe) for probe in listed],
+    }
+    _Same.given, _Same.made = probes, made
+    return made
 
 
 def _probe_list(probe: Probe) -> list[Any]:
@@ -256,8 +274,10 @@ def _literal_address(host: str) -> str:
         return "unknown"
 
 
-def _merged_states(addresses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _merged_states(addresses: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Each port under the best state that it has at any address."""
+    if len(addresses) == 1:
+        return dict(addresses[0]["port_states"])
     seen: set[int] = set()
     merged: dict[str, str] = {}
     for state in BEST_FIRST:
@@ -268,14 +288,15 @@ def _merged_states(addresses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _accessibility_tests(addresses: Iterable[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
-    """Every tested port up to 1,000 of them, above that only the open ones; ascending."""
+    """Every tested port up to 1,000 of them, above that only the open ones, at most 1,000 as well; ascending."""
     best: dict[int, list[Any]] = {}
     for probe in (probe for address in addresses for probe in address["probes"]):
         known = best.get(probe[0])
         if known is None or _badness(probe[1]) < _badness(known[1]):
             best[probe[0]] = probe
-    is_short = sum(1 for ports in port_states.values() for _ in expand(ports)) <= MAX_LISTED_PORTS
-    return [_accessibility_test(*best[port]) for port in sorted(best) if is_short or best[port][1] == PortState.OPEN]
+    is_short = sum(map(count_ports, port_states.values())) <= MAX_LISTED_PORTS
+    listed = [best[port] for port in sorted(best) if is_short or best[port][1] == PortState.OPEN]
+    return [_accessibility_test(*probe) for probe in listed[:MAX_LISTED_PORTS]]
 
 
 def _accessibility_test(port: int, state: str, reason: str, attempts: int, latency_ms: float | None) -> Json:

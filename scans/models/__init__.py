@@ -1,27 +1,43 @@
-"""The rows: jobs and results, what intelligence said, and what keeps the work going."""
+"""The rows: jobs and results, who may ask, what intelligence said, and what keeps the work going."""
 
+from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
 from scans.models.intel import SourceReply
 from scans.models.jobs import (
+    FINISHED_JOB_STATES,
+    MAX_LABEL_CHARS,
+    MAX_TAG_CHARS,
     OPEN_STATES,
     AiChoice,
+    DeletedJob,
     JobOutcome,
     JobState,
+    JobTag,
     Mode,
     ScanJob,
     TargetAddress,
     TargetResult,
     TargetState,
 )
-from scans.models.ops import RateBucket, WorkerHeartbeat
+from scans.models.ops import AuditEvent, RateBucket, WorkerHeartbeat
 
 __all__ = [
+    "FINISHED_JOB_STATES",
+    "KEY_PREFIX",
+    "MAX_LABEL_CHARS",
+    "MAX_TAG_CHARS",
     "OPEN_STATES",
     "AiChoice",
+    "AuditEvent",
+    "ClientKey",
+    "DeletedJob",
+    "IdempotencyKey",
     "JobOutcome",
     "JobState",
+    "JobTag",
     "Mode",
     "RateBucket",
     "ScanJob",
+    "Scope",
     "SourceReply",
     "TargetAddress",
     "TargetResult",

@@ -1,10 +1,12 @@
 """Jobs and their targets. Every target is a row from the moment of the reply.
 
     Job:     queued ─first claim─► running ─no open target─► complete
+                └───────────── cancel ─┴────────────────────► cancelled
     Target:  refused (scope)
              pending ─claim─► leased ─fenced write─► done | error
                 ▲               │  └─ verdict stored, summary asked for ─► scanned ─► done
                 └─ lease ended ─┘  five attempts ─► error
+             pending | leased ─cancel─► cancelled
 
 A row's three parts never overwrite each other: `evidence` (immutable once final), `verdict`, `summary`.
 `scans/core/wire.py` gives their shapes. Columns exist only for what is filtered or sorted.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -46,6 +49,7 @@ class JobState(models.TextChoices):
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETE = "complete"
+    CANCELLED = "cancelled"
 
 
 class JobOutcome(models.TextChoices):
@@ -53,6 +57,7 @@ class JobOutcome(models.TextChoices):
 
     COMPLETE = "complete"
     PARTIAL = "partial"
+    CANCELLED = "cancelled"
 
 
 class TargetState(models.TextChoices):
@@ -64,9 +69,13 @@ class TargetState(models.TextChoices):
     DONE = "done"
     ERROR = "error"
     REFUSED = "refused"
+    CANCELLED = "cancelled"
 
 
 OPEN_STATES = (TargetState.PENDING, TargetState.LEASED, TargetState.SCANNED)
+FINISHED_JOB_STATES = (JobState.COMPLETE, JobState.CANCELLED)
+MAX_LABEL_CHARS = 100
+MAX_TAG_CHARS = 40
 
 
 def new_token() -> str:
@@ -78,6 +87,11 @@ class ScanJob(models.Model):
     """One submission."""
 
     token = models.CharField(max_length=32, unique=True, default=new_token, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="scan_jobs",
+        help_text="Whose work it is; nobody's in the local profile",
+    )  # fmt: skip
+    label = models.CharField(max_length=MAX_LABEL_CHARS, blank=True)
     mode = models.CharField(max_length=10, choices=Mode)
     ai = models.CharField(max_length=10, choices=AiChoice, default=AiChoice.DEFAULT)
     state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
@@ -85,10 +99,12 @@ class ScanJob(models.Model):
     total_targets = models.PositiveIntegerField()
     ports = models.TextField(help_text="The ports probed on every target, compact: 22,80-90")
     submitted = models.JSONField(help_text="The input as typed, without secrets")
+    rejected = models.JSONField(default=list, help_text="Items that on_invalid=skip left out, each with its reason")
     warnings = models.JSONField(default=list)
     version = models.PositiveIntegerField(default=1, help_text="Raised by every write a reader could see")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="The last claim: whoever waited longest is next")
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -97,13 +113,14 @@ class ScanJob(models.Model):
         indexes = (
             models.Index(fields=("-created_at", "-id"), name="job_newest"),  # history and recent jobs
             models.Index(fields=("state", "created_at"), name="job_state"),  # the reaper, counts in the admin
+            models.Index(fields=("owner", "-created_at", "-id"), name="job_owner_newest"),  # GET /scans
         )
         constraints = (
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_known"),
             models.CheckConstraint(condition=Q(mode__in=Mode.values), name="job_mode_known"),
             models.CheckConstraint(
-                condition=Q(state=JobState.COMPLETE, finished_at__isnull=False, outcome__in=JobOutcome.values)
-                | (~Q(state=JobState.COMPLETE) & Q(finished_at__isnull=True, outcome="")),
+                condition=Q(state__in=FINISHED_JOB_STATES, finished_at__isnull=False, outcome__in=JobOutcome.values)
+                | (~Q(state__in=FINISHED_JOB_STATES) & Q(finished_at__isnull=True, outcome="")),
                 name="job_finished_once",
             ),
         )
@@ -118,7 +135,36 @@ class ScanJob(models.Model):
     @property
     def is_finished(self) -> bool:
         """No target is open any more."""
-        return self.state == JobState.COMPLETE
+        return self.state in FINISHED_JOB_STATES
+
+
+class JobTag(models.Model):
+    """One word by which jobs are found again; a table, because SQLite cannot search JSON lists."""
+
+    job = models.ForeignKey(ScanJob, on_delete=models.CASCADE, related_name="tags")
+    name = models.CharField(max_length=MAX_TAG_CHARS)
+
+    class Meta:
+        verbose_name = "job tag"
+        indexes = (models.Index(fields=("name", "job"), name="tag_jobs"),)  # GET /scans?tag=
+        constraints = (models.UniqueConstraint(fields=("job", "name"), name="tag_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeletedJob(models.Model):
+    """What is left of a deleted job: its token, so that its owner is told 410 and not 404."""
+
+    token = models.CharField(max_length=32, unique=True, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    deleted_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "deleted job"
+
+    def __str__(self) -> str:
+        return self.token
 
 
 class TargetResult(models.Model):
@@ -155,6 +201,7 @@ class TargetResult(models.Model):
             models.Index(fields=("state", "lease_until"), name="target_claim"),  # claims and the reaper
             models.Index(fields=("job", "state", "lease_until"), name="target_job_state"),  # progress, finalising
             models.Index(fields=("risk_level", "-finished_at"), name="target_risk"),  # admin filter
+            models.Index(fields=("job", "risk_level"), name="target_job_risk"),  # level counts of the form and of GET /scans
         )
         constraints = (
             models.UniqueConstraint(fields=("job", "ordinal"), name="target_ordinal_once"),

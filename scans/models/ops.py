@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any, Never
 
 from django.db import models
+
+
+class AppendOnlyError(Exception):
+    """Somebody tried to change what has happened."""
 
 
 class WorkerHeartbeat(models.Model):
@@ -45,3 +50,48 @@ class RateBucket(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AuditEvent(models.Model):
+    """Who did what, when and from where. Append-only, and it outlives its job and its user."""
+
+    class Action(models.TextChoices):
+        """What was done."""
+
+        SUBMIT = "submit"
+        CANCEL = "cancel"
+        RERUN = "rerun"
+        DELETE = "delete"
+        PURGE = "purge"
+        KEY_CREATED = "key_created"
+        KEY_REVOKED = "key_revoked"
+        LOGIN = "login"
+        LOGIN_FAILED = "login_failed"
+        LOGOUT = "logout"
+
+    at = models.DateTimeField()
+    action = models.CharField(max_length=20, choices=Action)
+    actor_id = models.BigIntegerField(null=True, help_text="The user's id, kept as a number")
+    actor = models.CharField(max_length=150, blank=True, help_text="The user's name at that time; empty for anonymous use")
+    via = models.CharField(max_length=60, blank=True, help_text="Session, key prefix, command line or system")
+    address = models.GenericIPAddressField(null=True)
+    job_token = models.CharField(max_length=32, blank=True)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = "audit event"
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("job_token",), name="audit_job"),)  # who touched this job?
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Only once. The database itself refuses what comes by other ways (migration 0002)."""
+        if self.pk is not None:
+            raise AppendOnlyError("An audit event is never changed.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Never:
+        """Never."""
+        raise AppendOnlyError("An audit event is never deleted.")

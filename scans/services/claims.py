@@ -1,7 +1,8 @@
 """Claims: which rows a worker takes, and for how long they are its own.
 
-Rows are claimed across jobs, fewest-in-flight job first, in small claims bounded by the probes they need. Attempts are
-counted at the claim, so a worker's death counts; a row that has failed before takes few neighbours with it.
+Rows are claimed across jobs, fewest-in-flight job first and of those the one served longest ago, in small claims bounded
+by the probes they need. Attempts are counted at the claim, so a worker's death counts; a row that has failed before takes
+few neighbours with it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from itertools import count
 from uuid import UUID
 
 from django.db import transaction
@@ -17,7 +19,7 @@ from django.utils import timezone
 
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Item
-from scans.core.ports import parse_ports
+from scans.core.ports import count_ports, expand
 from scans.models import JobState, ScanJob, TargetResult, TargetState
 from scans.services.results import Claimed, hand_back
 from scans.services.specs import target_from_spec
@@ -47,30 +49,44 @@ def awaiting_summary(now: datetime) -> Q:
 
 
 class Claims:
-    """The rows of one slice: claimed when the pipeline asks for more, given back when it never gets to them."""
+    """The rows of one slice: claimed when the pipeline asks for more, given back when it never gets to them.
+
+    Each claim of a row has a key of its own: a slice that lost a lease may come by the same row once more.
+    """
 
     def __init__(self, lease: UUID) -> None:
         self._lease = lease
         self._unstarted: list[TargetResult] = []
-        self.rows: dict[Hashable, Claimed] = {}
+        self._keys = count()
+        self.held: dict[Hashable, Claimed] = {}
 
-    def items(self, *, until: datetime) -> Iterator[Item]:
-        """Items for the pipeline, until nothing is left or the time is up."""
+    def items(self, *, until: datetime) -> Iterator[Item | None]:
+        """Items for the pipeline until the time is up; None when there is nothing to claim right now."""
         while timezone.now() < until:
             if not self._unstarted:
                 self._unstarted = claim_targets(self._lease)
-                self.rows.update({row.pk: self._claimed(row) for row in self._unstarted})
             if not self._unstarted:
-                return
-            yield _item(self._unstarted.pop(0))
+                yield None
+                continue
+            row = self._unstarted.pop(0)
+            key = next(self._keys)
+            self.held[key] = self._claimed(row)
+            yield _item(key, row)
 
-    def _claimed(self, row: TargetResult) -> Claimed:
-        return Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease, ai=row.job.ai)
+    def lost(self) -> list[Hashable]:
+        """Keys whose rows are not ours any more: cancelled, deleted, or taken over. May be called from another thread."""
+        held = list(self.held.items())
+        ours = TargetResult.objects.filter(state=TargetState.LEASED, lease=self._lease)
+        still_ours = set(ours.values_list("pk", flat=True)) if held else set()
+        return [key for key, claimed in held if claimed.pk not in still_ours]
 
     def hand_back_unstarted(self) -> None:
         """Rows the pipeline never pulled."""
         while self._unstarted:
-            hand_back(self.rows[self._unstarted.pop().pk])
+            hand_back(self._claimed(self._unstarted.pop()))
+
+    def _claimed(self, row: TargetResult) -> Claimed:
+        return Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease, ai=row.job.ai)
 
 
 def claim_targets(lease: UUID) -> list[TargetResult]:
@@ -79,11 +95,13 @@ def claim_targets(lease: UUID) -> list[TargetResult]:
     in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
     jobs = ScanJob.objects.filter(is_waiting, state__in=[JobState.QUEUED, JobState.RUNNING]).annotate(in_flight=in_flight)
-    for job in jobs.order_by("in_flight", "created_at")[:_JOBS_TRIED]:
+    for job in jobs.order_by("in_flight", F("claimed_at").asc(nulls_first=True), "created_at")[:_JOBS_TRIED]:
         with transaction.atomic():
-            rows = _pick(_unlocked(job.targets.filter(claimable(now))), ports=len(parse_ports(job.ports)))
+            waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may
+            rows = _pick(_unlocked(waiting), ports=count_ports(job.ports))
             if rows:
                 _take(rows, lease, now=now)
+                ScanJob.objects.filter(pk=job.pk).update(claimed_at=now)
                 ScanJob.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
                     state=JobState.RUNNING, started_at=now, version=F("version") + 1
                 )
@@ -145,6 +163,12 @@ def _take(rows: list[TargetResult], lease: UUID, *, now: datetime) -> None:
     )
 
 
-def _item(row: TargetResult) -> Item:
-    known = {ip_address(address): unpack_probes(probes) for address, probes in (row.partial or {}).items()}
-    return Item(key=row.pk, target=target_from_spec(row.spec), ports=parse_ports(row.job.ports), known=known)
+def _item(key: int, row: TargetResult) -> Item:
+    partial = row.partial or {"addresses": {}, "notes": []}
+    return Item(
+        key=key,
+        target=target_from_spec(row.spec),
+        ports=expand(row.job.ports),
+        known={ip_address(address): unpack_probes(probes) for address, probes in partial["addresses"].items()},
+        notes=tuple(partial["notes"]),
+    )

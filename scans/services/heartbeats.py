@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +17,16 @@ from django.utils import timezone
 from scans.models import TargetResult, WorkerHeartbeat
 
 FORGET_AFTER = timedelta(minutes=10)
+
+
+@cache
+def this_host() -> str:
+    """Host name and PID namespace: two containers may share a name, and a pid means nothing outside its namespace."""
+    return f"{platform.node()} {Path('/proc/self/ns/pid').stat().st_ino} {_boot_id()[:8]}"
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 @contextmanager
@@ -31,7 +42,7 @@ def beating(pk: UUID, kind: WorkerHeartbeat.Kind) -> Iterator[None]:
 def begin(pk: UUID, kind: WorkerHeartbeat.Kind) -> None:
     """The first beat of this process."""
     now = timezone.now()
-    host = platform.node()
+    host = this_host()
     WorkerHeartbeat.objects.create(pk=pk, kind=kind, host=host, pid=os.getpid(), started_at=now, seen_at=now)
 
 
@@ -58,7 +69,7 @@ def is_stopping(supervisor: str | None) -> bool:
 def expire_dead() -> int:
     """End the leases of this host's slices whose process is gone, and forget old heartbeats. Returns how many were dead."""
     now = timezone.now()
-    here = WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SLICE, host=platform.node())
+    here = WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SLICE, host=this_host())
     dead = [row.pk for row in here if not _is_alive(row.pid)]
     TargetResult.objects.filter(lease__in=dead).update(lease_until=now - timedelta(seconds=1))
     WorkerHeartbeat.objects.filter(Q(pk__in=dead) | Q(seen_at__lt=now - FORGET_AFTER)).delete()

@@ -1,4 +1,8 @@
-"""Submitting: everything is validated first, then the job, all its targets and a wake-up are one transaction."""
+"""Submitting: everything is validated first, then the job, all its targets and a wake-up are one transaction.
+
+ScanRequest ─► plan_scan ─► Plan ─► submit_scan: rows and a wake-up
+                                └─► preview_scan (preview.py): the same plan, and nothing stored
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,15 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from scans.conf import max_targets, scanner_options
+from scans.conf import max_probes, max_targets, scanner_options
 from scans.core.pipeline import Item, refusal
-from scans.core.policy import ScopePolicy
+from scans.core.policy import Decision, ScopePolicy
 from scans.core.ports import DEFAULT_SERVICES, compact
-from scans.core.targets import TargetError, fold, parse_target, read_items
+from scans.core.targets import Rejected, TargetError, fold, parse_target, read_items
 from scans.core.types import Report, Target
-from scans.models import AiChoice, Mode, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.models import AiChoice, JobTag, Mode, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.services import audit
+from scans.services.audit import Action
 from scans.services.problems import InvalidSubmissionError, Problem
 from scans.services.results import address_rows, finish_job, report_columns
 from scans.services.specs import spec_from_target
@@ -34,59 +40,134 @@ class SubmittedItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanRequest:
-    """A submission whose form is right; whether its targets are, submit_scan() finds out."""
+    """A submission whose form is right; whether its targets are, plan_scan() finds out."""
 
     items: tuple[SubmittedItem, ...]
     ports: tuple[int, ...] = tuple(DEFAULT_SERVICES)
     mode: Mode = Mode.STANDARD
     ai: AiChoice = AiChoice.DEFAULT
+    owner: int | None = None  # a user's id
+    via: str = ""  # how it was asked for and from where, for the audit trail
+    address: str | None = None
+    label: str = ""
+    tags: tuple[str, ...] = ()
+    skip_invalid: bool = False  # scan what can be read, and list the rest as rejected
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a submission comes to. The names' addresses are judged later, when they are known."""
+
+    targets: tuple[Target, ...]
+    repeats: tuple[Target, ...]
+    rejected: tuple[Rejected, ...]
+    decisions: Mapping[str, Decision]  # by target key, for the literal addresses
+    probes: int  # of the targets in scope; a name counts as one address
+    warnings: tuple[str, ...]
+
+    @property
+    def refused(self) -> tuple[Target, ...]:
+        """The literal addresses out of scope."""
+        return tuple(t for t in self.targets if t.key in self.decisions and not self.decisions[t.key].allowed)
+
+
+def plan_scan(request: ScanRequest) -> Plan:
+    """Read, fold and judge the targets; nothing is stored and nothing is resolved. Raises InvalidSubmissionError."""
+    read, rejected = _read_targets(request)
+    targets, repeats = fold(read)
+    policy = ScopePolicy(scanner_options().scope)
+    decisions = {target.key: policy.check(target.address) for target in targets if target.address is not None}
+    in_scope = [target for target in targets if target.key not in decisions or decisions[target.key].allowed]
+    return Plan(
+        targets=tuple(targets),
+        repeats=tuple(repeats),
+        rejected=tuple(rejected),
+        decisions=decisions,
+        probes=_checked_probes(in_scope, request.ports),
+        warnings=(*request.warnings, *_repeat_warnings(repeats), *_rejected_warnings(rejected)),
+    )
 
 
 def submit_scan(request: ScanRequest) -> ScanJob:
     """Store a job with all its targets and wake the workers. Raises InvalidSubmissionError, and then stores nothing."""
-    targets, repeats = _read_targets(request.items)
+    plan = plan_scan(request)
     now = timezone.now()
-    refusals = _refusals(targets, request.ports, now=now)
+    refusals = _refusals(plan, request.ports, now=now)
     job = ScanJob(
+        owner_id=request.owner,
+        label=request.label,
         mode=request.mode,
         ai=request.ai,
-        total_targets=len(targets),
+        total_targets=len(plan.targets),
         ports=compact(request.ports),
-        submitted=[_without_secrets(item.text) for item in request.items],
-        warnings=[*request.warnings, *_repeat_warnings(repeats)],
+        submitted=_submitted(request.items, plan.rejected),
+        rejected=rejected_list(request.items, plan.rejected),
+        warnings=list(plan.warnings),
         created_at=now,
     )
     with transaction.atomic():
         job.save()
-        _create_rows(job, targets, refusals, now=now)
-        if len(refusals) == len(targets):
+        JobTag.objects.bulk_create(JobTag(job=job, name=name) for name in request.tags)
+        _create_rows(job, plan.targets, refusals, now=now)
+        if len(refusals) == len(plan.targets):
             finish_job(job.pk, now=now)
         else:
-            wake("scan", count=min(settings.Q_WORKERS, len(targets) - len(refusals)))
+            wake("scan", count=min(settings.Q_WORKERS, len(plan.targets) - len(refusals)))
+        audit.record(
+            Action.SUBMIT,
+            actor=job.owner,
+            via=request.via,
+            address=request.address,
+            job_token=job.token,
+            targets=job.total_targets,
+        )
     job.refresh_from_db()
     return job
 
 
-def _read_targets(items: Sequence[SubmittedItem]) -> tuple[list[Target], list[Target]]:
-    """The targets to scan, and the repeats that folded into them."""
+def rejected_list(items: Sequence[SubmittedItem], rejected: Sequence[Rejected]) -> list[dict[str, str | int]]:
+    """The items left out as a client sees them: where each stood, what can be shown of it, and why."""
+    return [
+        {"index": r.index, "pointer": items[r.index].pointer, "text": r.text, "code": r.code, "reason": r.reason}
+        for r in rejected
+    ]
+
+
+def _read_targets(request: ScanRequest) -> tuple[list[Target], list[Rejected]]:
+    """The targets before folding, and the items that skip_invalid leaves out."""
+    items = request.items
     targets, rejected = read_items([item.text for item in items], limit=max_targets())
-    problems = [Problem(pointer=items[r.index].pointer, code=r.code, detail=r.reason) for r in rejected]
-    if not problems and not targets:
-        problems = [Problem(pointer="", code="no_targets", detail="Name at least one address, range, host name or URL.")]
-    if problems:
-        raise InvalidSubmissionError(problems)
-    return fold(targets)
+    is_read_to_the_end = all(r.code != "not_read" for r in rejected)  # what nobody has read is not skipped silently
+    if rejected and not (request.skip_invalid and targets and is_read_to_the_end):
+        raise InvalidSubmissionError(
+            [Problem(pointer=items[r.index].pointer, code=r.code, detail=r.reason) for r in rejected]
+        )
+    if not targets:
+        detail = "Name at least one address, range, host name or URL."
+        raise InvalidSubmissionError([Problem(pointer="", code="no_targets", detail=detail)])
+    return targets, rejected
 
 
-def _refusals(targets: Sequence[Target], ports: tuple[int, ...], *, now: datetime) -> dict[str, Report]:
-    """The literal addresses out of scope, by target key. Names are judged once they are resolved."""
-    policy = ScopePolicy(scanner_options().scope)
+def _checked_probes(targets: Sequence[Target], ports: Sequence[int]) -> int:
+    """How many ports are asked in all. Raises InvalidSubmissionError if one job may not ask so many."""
+    listed = frozenset(ports)
+    probes = sum(len(listed) + (target.port is not None and target.port not in listed) for target in targets)
+    if probes > max_probes():
+        detail = (
+            f"{len(targets):,} targets need {probes:,} probes; the limit is {max_probes():,}: name fewer ports or targets."
+        )
+        raise InvalidSubmissionError([Problem(pointer="/ports", code="too_many_probes", detail=detail)])
+    return probes
+
+
+def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str, Report]:
+    """The results of the literal addresses out of scope, by target key. Names are judged once they are resolved."""
     found = {}
-    for target in targets:
-        if target.address is not None and not (decision := policy.check(target.address)).allowed:
+    for target in plan.refused:
+        if target.address is not None:
             item = Item(key=target.key, target=target, ports=ports)
-            found[target.key] = refusal(item, {target.address: decision}, started_at=now)
+            found[target.key] = refusal(item, {target.address: plan.decisions[target.key]}, started_at=now)
     return found
 
 
@@ -118,6 +199,12 @@ def _row(job: ScanJob, ordinal: int, target: Target, refused: Report | None, *, 
     return row
 
 
+def _submitted(items: Sequence[SubmittedItem], rejected: Sequence[Rejected]) -> list[str]:
+    """The input as typed; of what could not be read only what can be shown, since it may hold anything."""
+    unread = {r.index: r.text for r in rejected}
+    return [unread[index] if index in unread else _without_secrets(item.text) for index, item in enumerate(items)]
+
+
 def _without_secrets(text: str) -> str:
     """An item as typed, minus userinfo and secret query values. Ranges hold neither."""
     try:
@@ -131,3 +218,9 @@ def _repeat_warnings(repeats: Sequence[Target]) -> list[str]:
         return []
     shown = ", ".join(target.text[:80] for target in repeats[:5])
     return [f"{len(repeats)} repeated {'target was' if len(repeats) == 1 else 'targets were'} folded: {shown}"]
+
+
+def _rejected_warnings(rejected: Sequence[Rejected]) -> list[str]:
+    if not rejected:
+        return []
+    return [f"{len(rejected)} {'item was' if len(rejected) == 1 else 'items were'} left out because they cannot be scanned"]

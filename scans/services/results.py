@@ -89,7 +89,8 @@ def hand_back(claimed: Claimed, interrupted: Interrupted | None = None, *, is_co
         columns["attempts"] = F("attempts") - 1
     if interrupted and interrupted.has_progress:
         columns["attempts"] = 0
-        columns["partial"] = {str(address): pack_probes(probes) for address, probes in interrupted.known.items()}
+        known = {str(address): pack_probes(probes) for address, probes in interrupted.known.items()}
+        columns["partial"] = {"addresses": known, "notes": list(interrupted.notes)}
     return bool(_held(claimed, TargetState.LEASED).update(**columns))
 
 

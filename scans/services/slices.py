@@ -30,6 +30,7 @@ from scans.services.wakeups import wake, wake_if_idle
 log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 15  # nothing new is claimed after this
+CHANCE_SECONDS = 10.0  # who had less before a cut is given back uncounted
 LAST_SECOND = 18  # and what is still out is interrupted now: django-q2's limit of a task is far away
 RENEW_SECONDS = 3.0
 LOOK_SECONDS = 1.0  # how often the stop flag is read
@@ -40,12 +41,12 @@ WORK_PROBES = 8192  # planned at once, about four seconds of work
 def run_slice() -> int:
     """Scan rows until none is left or the time is up. Returns how many were finished."""
     lease = uuid4()
-    tools = make_tools(stop=threading.Event())
+    tools, claimed = make_tools(stop=threading.Event()), claims.Claims(lease)
     with heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE):
-        control = _Control(lease, tools)
+        control = _Control(lease, tools, claimed)
         control.start()
         try:
-            finished = _work(lease, tools, control)
+            finished = _work(claimed, tools, control)
         finally:
             control.end()
     if claims.has_claimable():
@@ -53,15 +54,15 @@ def run_slice() -> int:
     return finished
 
 
-def _work(lease: UUID, tools: Tools, control: _Control) -> int:
-    claimed = claims.Claims(lease)
+def _work(claimed: claims.Claims, tools: Tools, control: _Control) -> int:
     until = timezone.now() + timedelta(seconds=SLICE_SECONDS)
     finished = 0
     try:
         for key, result in pipeline.scan(claimed.items(until=until), tools, max_probes=WORK_PROBES):
-            row = claimed.rows[key]
+            row = claimed.held.pop(key)
             if isinstance(result, Interrupted):
-                hand_back(row, result, is_counted=not control.is_told_to_stop)
+                had_its_chance = result.probing_seconds >= CHANCE_SECONDS and not control.is_told_to_stop
+                hand_back(row, result, is_counted=had_its_chance)
             else:
                 finished += _save(row, result)
     finally:
@@ -83,12 +84,13 @@ def _save(row: Claimed, report: Report) -> bool:
 
 
 class _Control(threading.Thread):
-    """Renews the slice's leases while its pipeline turns, and passes the stop flag on. Has a connection of its own."""
+    """Renews the slice's leases while its pipeline turns, and passes on what is to stop. Has a connection of its own."""
 
-    def __init__(self, lease: UUID, tools: Tools) -> None:
+    def __init__(self, lease: UUID, tools: Tools, claimed: claims.Claims) -> None:
         super().__init__(name="control", daemon=True)
         self._lease = lease
         self._tools = tools
+        self._claimed = claimed
         self._ended = threading.Event()
         self._started_at = time.monotonic()
         self.is_told_to_stop = False
@@ -109,11 +111,14 @@ class _Control(threading.Thread):
                 self.is_told_to_stop = self.is_told_to_stop or heartbeats.is_stopping(os.environ.get("SCANNER_SUPERVISOR"))
                 if now - self._started_at >= LAST_SECOND or self.is_told_to_stop:
                     self._tools.stop.set()
+                for key in self._claimed.lost():
+                    self._tools.drops.put(key)
                 if now - renewed_at >= RENEW_SECONDS and now - turned_at < STALL_SECONDS:
                     claims.renew(self._lease)
                     heartbeats.beat(self._lease)
                     renewed_at = now
-        except Exception:  # the edge of the thread: without renewals the leases run out, which is what should happen
+        except Exception:  # the edge of the thread: nobody else would now notice the end of the slice's time
             log.exception("the control thread of a slice ended")
+            self._tools.stop.set()
         finally:
             connection.close()

@@ -8,7 +8,6 @@ the rows tell.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from scans.models import TargetResult, WorkerHeartbeat
-from scans.services import claims
+from scans.services import claims, heartbeats
 
 STALL_LOOKS = 5  # ten seconds: a slice beats every three
 START_LOOKS = 15  # a cluster that was never seen at work may be starting still: on a busy machine that takes long
@@ -37,7 +36,7 @@ class Sight:
 
 def look(pids: Mapping[str, int | None]) -> dict[str, Sight]:
     """What there is to see of each cluster, by queue; `pids` are their process groups."""
-    slices = WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SLICE, host=platform.node())
+    slices = WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SLICE, host=heartbeats.this_host())
     grouped = [(_group(row.pid), (row.pk, row.seen_at)) for row in slices]
     return {
         queue: Sight(

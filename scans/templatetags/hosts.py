@@ -8,7 +8,7 @@ from typing import Any
 
 from django import template
 
-from scans.core.ports import compact, expand, service_name
+from scans.core.ports import compact, count_ports, service_name
 from scans.core.risk.words import port_list
 from scans.core.types import PortState, SummaryState
 from scans.core.wire import MAX_LISTED_PORTS, SPEAKING_STATES
@@ -96,6 +96,12 @@ def every_probe(address: Json) -> list[ProbeRow]:
 def open_probes(address: Json) -> list[ProbeRow]:
     """The open ones."""
     return [_probe(probe) for probe in address["probes"] if probe[1] == PortState.OPEN]
+
+
+@register.filter
+def open_count(address: Json) -> int:
+    """How many ports are open; of more than a thousand the evidence lists only the first."""
+    return count_ports(address["port_states"]["open"])
 
 
 def _probe(stored: Sequence[Any]) -> ProbeRow:
@@ -234,4 +240,4 @@ def exposure(result: Json) -> dict[str, Any]:
 
 
 def _count(port_states: Mapping[str, str]) -> int:
-    return sum(len(expand(ports)) for ports in port_states.values())
+    return sum(map(count_ports, port_states.values()))

@@ -13,7 +13,7 @@ import pytest
 from scans.models import ScanJob
 from scans.services.slices import run_slice
 from tests.fakes import GERMAN_HOSTING, Answer, ip_api, service
-from tests.servers import listening, refusing, silent
+from tests.servers import listening, public, refusing, silent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,8 +145,8 @@ def test_defect_d_the_port_of_a_url_is_probed(scan):
 
 
 def test_defect_e_a_public_database_is_high_and_ssh_alone_is_not(scan):
-    with listening("127.66.0.9", 6379), listening("127.66.0.10", 2222):
-        redis, ssh = scan("127.66.0.9", "127.66.0.10", ports=[6379, 2222])["results"]
+    with listening(public(9), 6379), listening(public(10), 2222):
+        redis, ssh = scan(public(9), public(10), ports=[6379, 2222])["results"]
     assert redis["risk_level"] == "high"
     assert ssh["risk_level"] == "low"
 
@@ -159,8 +159,8 @@ def test_defect_f_a_dead_host_is_not_publicly_exposed(scan):
 
 
 def test_defect_g_without_a_model_the_level_and_the_words_are_deterministic(scan):
-    with listening("127.66.0.9", 6379):
-        (result,) = scan("127.66.0.9", ports=[6379])["results"]
+    with listening(public(9), 6379):
+        (result,) = scan(public(9), ports=[6379])["results"]
     assert result["risk_level"] == "high"
     assert result["risk_summary"]
     assert result["ai"]["state"] == "deterministic"
@@ -190,8 +190,8 @@ def test_defect_j_many_addresses_are_one_request_and_later_ones_come_from_the_ca
 
 @pytest.mark.parametrize(("path", "body"), [("/scan", {"generate_ai_summary": True}), ("/ai-agent", {})])
 def test_defect_k_without_a_key_the_text_says_so_and_the_level_stands(scan, path, body):
-    with listening("127.66.0.9", 6379):
-        (result,) = scan("127.66.0.9", path=path, ports=[6379], **body)["results"]
+    with listening(public(9), 6379):
+        (result,) = scan(public(9), path=path, ports=[6379], **body)["results"]
     assert result["risk_summary"] == "Gemini API key not configured"
     assert result["risk_level"] == "high"
     assert result["ai"]["state"] == "no_key"

@@ -120,3 +120,19 @@ def test_an_interrupt_ends_it_at_once_with_130():
         process.communicate(timeout=10)
     assert process.returncode == 130
     assert time.monotonic() - started < 2
+
+
+def test_a_list_too_long_to_read_is_refused_and_not_cut(tmp_path):
+    listed = tmp_path / "long.txt"
+    listed.write_text("#" * ((64 << 20) + 1))
+    done = run("-l", str(listed))
+    assert done.returncode == 2
+    assert "split it" in done.stderr
+
+
+def test_a_reader_that_stops_reading_gets_no_traceback():
+    command = f"{sys.executable} -m scans.core 127.0.0.0/24 --ports 1 --format ndjson | head -1"
+    env = {**os.environ, "OFFLINE": "1"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""

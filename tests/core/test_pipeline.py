@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from scans.core import pipeline
+from scans.core import pipeline, wire
 from scans.core.options import IntelOptions, Options, ProbeOptions, ScopeOptions
 from scans.core.pipeline import Interrupted, Item
 from scans.core.targets import parse_target
@@ -140,6 +141,14 @@ def test_a_used_up_quota_is_recorded_and_not_waited_for():
     assert source.reason == "its quota is used up for another 60 s"
 
 
+def test_a_service_that_does_not_answer_is_not_called_a_quota():
+    with service(lambda _: Answer(body=b"[]", delay_seconds=30)) as fake, refusing("127.66.0.1") as port:
+        kit = tools(fake.base_url, grace_seconds=0.5)
+        reports = scan([f"127.66.{n // 250}.{n % 250 + 1}" for n in range(500)], [port], kit)
+    reasons = Counter(report.addresses[0].sources[0].reason for report in reports.values())
+    assert reasons["no answer in time"] >= 300  # as many batches as one may send at once
+
+
 def test_a_quota_that_the_service_ends_is_obeyed():
     def last_one(request):
         return Answer(body=ip_api(request).body, headers={"X-Rl": "0", "X-Ttl": "50"})
@@ -191,6 +200,63 @@ def test_a_stop_hands_back_what_is_unfinished_with_what_is_known():
     assert elapsed < 2
     assert result.has_progress
     assert [probe.port for probe in result.known[ip_address("127.0.0.1")]] == [refused]
+
+
+def test_names_that_resolve_in_the_moment_of_a_stop_are_handed_back():
+    kit = tools()
+
+    def names():
+        for item in items(["localhost"] * 40, [1]):
+            yield replace(item, target=parse_target(f"http://localhost:{1000 + item.key}/"))
+        kit.stop.set()
+
+    back = dict(pipeline.scan(names(), kit))
+    assert set(back) == set(range(40))  # each comes back once, finished or not, and none is lost to an exception
+
+
+def test_nothing_now_is_asked_again_while_something_is_under_way():
+    with silent() as dark, refusing("127.0.0.2") as port:
+        slow, quick = items(["127.0.0.1", "127.0.0.2"], [dark.port])
+        slow = replace(slow, ports=(dark.port,))
+        quick = replace(quick, ports=(port,))
+        asked: list[float] = []
+
+        def source():
+            yield slow
+            yield None
+            asked.append(time.monotonic())
+            yield quick
+            yield None
+
+        kit = tools()
+        kit = replace(kit, options=replace(kit.options, probe=ProbeOptions(rate_per_second=0, attempts=3)))
+        started = time.monotonic()
+        found = dict(pipeline.scan(source(), kit))
+    assert set(found) == {0, 1}
+    assert 0.9 < asked[0] - started < 3
+
+
+def test_an_item_that_nobody_wants_any_more_is_stopped_and_not_yielded():
+    with silent() as dark, refusing() as port:
+        kit = tools()
+        kit = replace(kit, options=replace(kit.options, probe=ProbeOptions(rate_per_second=0, attempts=5)))
+        timer = threading.Timer(0.4, kit.drops.put, [0])
+        timer.start()
+        started = time.monotonic()
+        found = dict(pipeline.scan(items(["127.0.0.1"], [dark.port, port]), kit))
+        elapsed = time.monotonic() - started
+        timer.join()
+    assert found == {}
+    assert elapsed < 2
+
+
+def test_refused_targets_share_what_is_said_of_their_ports():
+    kit = tools()
+    ports = tuple(range(1, 65536))
+    reports = [r for _, r in pipeline.scan(items([f"10.0.0.{n}" for n in range(64)], ports), kit)]
+    assert len({id(report.addresses[0].probes) for report in reports}) == 1
+    stored = [wire.evidence_dict(report)["addresses"][0]["port_states"] for report in reports]
+    assert all(states is stored[0] for states in stored)
 
 
 def test_an_interrupted_target_goes_on_where_it_stopped():

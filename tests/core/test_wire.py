@@ -146,7 +146,7 @@ def test_a_scanned_host_in_full():
         "testing_techniques": [],
         "risk_level": "high",
         "risk_summary": (
-            "High: database listener on 5432 (PostgreSQL); SSH reachable on 22. 3 of 4 ports answered; 1 probe timed out."
+            "High: PostgreSQL on 5432 (database listener); SSH reachable on 22. 3 of 4 ports answered; 1 probe timed out."
         ),
         "recommendation": (
             "Bind to private addresses; require TLS and strong authentication. "

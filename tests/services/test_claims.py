@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import islice
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Interrupted, failure
 from scans.core.types import PortState, Probe, Report
 from scans.models import JobState, ScanJob, TargetResult, TargetState
-from scans.services import claims, slices
+from scans.services import claims, heartbeats, slices
 from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, finish_job, hand_back, save_report
 from scans.services.specs import target_from_spec
+from tests.servers import silent
 from tests.services.test_jobs import request
 
 
@@ -61,6 +64,38 @@ def test_the_job_with_fewest_rows_in_flight_comes_first():
     claim()
     small = submit_scan(request("127.0.1.1"))
     assert [claimed.job_id for claimed in claim()] == [small.pk]
+
+
+@pytest.mark.django_db
+def test_of_equals_the_job_served_longest_ago_comes_first():
+    first, second = submit_scan(request("127.0.0.1")), submit_scan(request("127.0.0.2"))
+    served = []
+    for _ in range(4):
+        (claimed,) = claim()
+        served.append(claimed.job_id)
+        hand_back(claimed)
+    assert served == [first.pk, second.pk, first.pk, second.pk]
+
+
+@pytest.mark.django_db
+def test_a_slice_does_not_take_its_own_rows_again():
+    submit_scan(request("127.0.0.1"))
+    lease = uuid4()
+    assert len(claim(lease)) == 1
+    let_leases_run_out()
+    assert claim(lease) == []
+    assert len(claim()) == 1
+
+
+@pytest.mark.django_db
+def test_any_list_of_ports_can_be_claimed():
+    submit_scan(request("127.0.0.1", ports=tuple(range(1, 65536, 2))))
+    (item,) = [item for item in islice(claims.Claims(uuid4()).items(until=soon()), 1) if item]
+    assert item.ports == tuple(range(1, 65536, 2))
+
+
+def soon() -> datetime:
+    return timezone.now() + timedelta(seconds=5)
 
 
 @pytest.mark.django_db
@@ -110,11 +145,11 @@ def test_a_row_handed_back_is_uncounted_and_progress_is_kept():
     assert (row.state, row.attempts, row.partial) == (TargetState.PENDING, 0, None)
     (claimed,) = claim()
     probes = (Probe(22, PortState.OPEN, "syn-ack", 1, 0.5), Probe(80, PortState.FILTERED, "timeout", 2, None))
-    hand_back(claimed, Interrupted(known={ip_address("127.0.0.1"): probes}, has_progress=True))
+    hand_back(claimed, Interrupted(known={ip_address("127.0.0.1"): probes}, has_progress=True, notes=("a note",)))
     row.refresh_from_db()
-    assert unpack_probes(row.partial["127.0.0.1"]) == probes
-    (item,) = claims.Claims(uuid4()).items(until=timezone.now() + timedelta(seconds=5))
-    assert item.known == {ip_address("127.0.0.1"): probes}
+    assert unpack_probes(row.partial["addresses"]["127.0.0.1"]) == probes
+    (item,) = islice(claims.Claims(uuid4()).items(until=soon()), 1)
+    assert (item.known, item.notes) == ({ip_address("127.0.0.1"): probes}, ("a note",))
 
 
 @pytest.mark.django_db
@@ -215,3 +250,22 @@ def test_a_job_deleted_while_its_slice_runs_costs_the_other_jobs_nothing(monkeyp
     other.refresh_from_db()
     assert other.is_finished
     assert ScanJob.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slice_whose_control_fails_ends_and_hands_back(monkeypatch):
+    def broken(_):
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(claims, "renew", broken)
+    monkeypatch.setattr(slices, "RENEW_SECONDS", 0)
+    with silent() as dark:
+        submit_scan(request("127.0.0.1", ports=(dark.port,)))
+        monkeypatch.setenv("PROBE_ATTEMPTS", "5")
+        slices.run_slice()
+    assert TargetResult.objects.get().state in (TargetState.PENDING, TargetState.DONE)
+
+
+@pytest.mark.django_db
+def test_hosts_are_told_apart_by_their_process_namespace_too():
+    assert str(Path("/proc/self/ns/pid").stat().st_ino) in heartbeats.this_host()

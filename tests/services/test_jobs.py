@@ -8,6 +8,7 @@ from django_q.models import OrmQ
 
 from scans.models import AiChoice, JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
+from scans.services.preview import preview_scan
 from scans.services.problems import InvalidSubmissionError
 
 pytestmark = pytest.mark.django_db
@@ -89,3 +90,38 @@ def test_userinfo_and_secrets_are_stored_nowhere():
 
 def test_the_choice_about_the_model_is_kept():
     assert submit_scan(request("127.0.0.1", ai=AiChoice.OFF)).ai == AiChoice.OFF
+
+
+def test_items_left_out_are_listed_and_stored_only_as_far_as_they_can_be_shown():
+    job = submit_scan(
+        request("127.0.0.1", "http://user:hunter22@a b/", "x\0\ud800", skip_invalid=True, label="L", tags=("b", "a"))
+    )
+    assert [(item["index"], item["pointer"]) for item in job.rejected] == [(1, "/lines/1"), (2, "/lines/2")]
+    assert job.submitted[0] == "127.0.0.1"
+    assert "hunter22" not in str(job.submitted)
+    assert "\0" not in job.submitted[2]
+    assert (job.label, sorted(job.tags.values_list("name", flat=True))) == ("L", ["a", "b"])
+
+
+def test_with_nothing_left_to_scan_skipping_is_an_error():
+    with pytest.raises(InvalidSubmissionError) as raised:
+        submit_scan(request("999.1.1.1", "", skip_invalid=True))
+    assert [problem.pointer for problem in raised.value.problems] == ["/lines/0", "/lines/1"]
+
+
+def test_more_probes_than_allowed_is_an_error_and_what_is_out_of_scope_needs_none(settings):
+    settings.SCAN_MAX_PROBES = 10
+    with pytest.raises(InvalidSubmissionError, match="12 probes; the limit is 10"):
+        submit_scan(request("127.0.0.0/30", ports=(1, 2, 3)))
+    assert submit_scan(request("127.0.0.0/31", "10.0.0.0/24", ports=(1, 2, 3))).total_targets == 258
+
+
+def test_a_preview_stores_nothing_and_comes_to_what_the_submission_comes_to():
+    asked = request("127.0.0.0/30", "10.0.0.1", "localhost", "127.0.0.1", "a b", skip_invalid=True)
+    seen = preview_scan(asked)
+    assert ScanJob.objects.count() == 0
+    job = submit_scan(asked)
+    assert [target["text"] for target in seen["targets"]] == list(job.targets.values_list("target", flat=True))
+    refused = [target["text"] for target in seen["targets"] if target["policy"]["allowed"] is False]
+    assert refused == list(job.targets.filter(state="refused").values_list("target", flat=True))
+    assert (seen["rejected"], seen["warnings"], seen["ports"]) == (job.rejected, job.warnings, job.ports)

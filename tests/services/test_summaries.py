@@ -15,13 +15,13 @@ from scans.services.reaper import reap
 from scans.services.slices import run_slice
 from scans.services.summaries import run_summaries
 from tests.fakes import Answer, service, wait_until
-from tests.servers import listening
+from tests.servers import listening, public
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "AIza-not-a-key-but-long-enough"
 SAMPLES = Path(__file__).parent.parent / "core" / "summary" / "samples"
-RDP_HOST = "127.66.0.20"
+RDP_HOST = public(20)
 
 
 def sample(name: str) -> Answer:

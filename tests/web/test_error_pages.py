@@ -65,5 +65,5 @@ def test_when_even_the_error_page_fails_there_is_still_an_answer(visitor, settin
 def test_where_a_login_is_demanded_pages_lead_to_it_and_error_pages_still_show(visitor, settings):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
     for path in ("/", "/jobs/x", "/jobs/x/hosts/1"):
-        assert visitor.get(path)["Location"] == f"/admin/login/?next={path}"
+        assert visitor.get(path)["Location"] == f"/login?next={path}"
     assert b"There is nothing at this address" in visitor.get("/no/such/page").content

@@ -41,7 +41,7 @@ def text(page):
 def test_the_verdict_names_level_reasons_doubt_and_figures(text):
     seen = make_address(open_ports=[22, 6379], filtered=[25, 3306])
     words = text(make_result(make_report("127.66.0.1", seen)))
-    assert "High Cache or search or coordination store on 6379; SSH reachable on 22." in words
+    assert "High Cache, search or coordination store on 6379; SSH reachable on 22." in words
     assert "Not known: 2 of 24 ports did not answer (25, 3306)." in words
     assert "Open ports 2 seen" in words
     assert "Ports answered 22 of 24" in words

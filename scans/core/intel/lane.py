@@ -100,9 +100,9 @@ class IntelLane:
         )
 
     def _missing(self, source: Source, address: IPAddress, *, now: float) -> SourceResult:
-        if address in self._waiting[source.name]:
-            seconds = max(1, round(self._try_at.get(source.name, now) - now))
-            reason = f"its quota is used up for another {seconds} s"
+        blocked_seconds = self._try_at.get(source.name, 0.0) - now
+        if address in self._waiting[source.name] and blocked_seconds > 0:
+            reason = f"its quota is used up for another {max(1, round(blocked_seconds))} s"
             return SourceResult(source=source.name, state=SourceState.RATE_LIMITED, reason=reason)
         return SourceResult(source=source.name, state=SourceState.FAILED, reason="no answer in time")
 

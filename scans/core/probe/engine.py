@@ -2,7 +2,7 @@
 
 One turn, in this order:
 
-1. admit the hosts handed in; on cancel, give up everything instead;
+1. admit the hosts handed in, give up those dropped; on cancel, give up everything instead;
 2. launch at most TURN_BURST probes, HOST_BURST for each host in its turn, within the windows and the rate;
 3. wait for events, and take all there are;
 4. only then expire what is overdue: an answer that already is in the kernel is never taken for silence, however long the
@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
@@ -94,6 +94,10 @@ class ProbeEngine:
         """Stop at once. `run` yields every unfinished host, `not_tested` where there is no state yet, and ends."""
         self._inbox.cancel()
 
+    def drop(self, keys: Iterable[Hashable]) -> None:
+        """Stop with these hosts at once: each is yielded, `not_tested` where there is no state yet. Others go on."""
+        self._inbox.drop(keys)
+
     def progress(self, key: Hashable) -> tuple[int, int] | None:
         """Ports settled and ports in all of a host under way; None for one that is finished or unknown."""
         host = self._inbox.find(key)
@@ -150,6 +154,8 @@ class ProbeEngine:
         if self._inbox.is_cancelled:
             self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
             return
+        if dropped := self._inbox.take_dropped():
+            self._give_up(dropped, PortState.NOT_TESTED, "dropped")
         self._launch()
         listened_at = self._listen()
         self._expire(listened_at)

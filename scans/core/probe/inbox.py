@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 
 from scans.core.probe.host import Host
@@ -20,6 +20,7 @@ class Inbox:
         self._lock = threading.RLock()  # re-entrant: a signal handler may cancel whatever its thread was doing here
         self._hosts: dict[Hashable, Host] = {}
         self._new: deque[Host] = deque()
+        self._dropped: list[Hashable] = []
         self._takes_no_more = self._has_begun = self._has_ended = False
         self._wake_fd: int | None = None
 
@@ -66,6 +67,19 @@ class Inbox:
         with self._lock:
             self.is_cancelled = True
             self._wake()
+
+    def drop(self, keys: Iterable[Hashable]) -> None:
+        """These hosts are not wanted any more; unknown and finished ones are ignored."""
+        with self._lock:
+            self._dropped += keys
+            self._wake()
+
+    def take_dropped(self) -> list[Host]:
+        """The unfinished hosts dropped since the last time."""
+        with self._lock:
+            dropped = [self._hosts[key] for key in dict.fromkeys(self._dropped) if key in self._hosts]
+            self._dropped.clear()
+            return dropped
 
     def find(self, key: Hashable) -> Host | None:
         """The unfinished host of that key."""

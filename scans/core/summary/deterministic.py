@@ -18,6 +18,7 @@ from scans.core.types import AddressReport, Finding, Level, PortState, Summary, 
 
 MAX_REASONS = 3
 MAX_TEXT_CHARS = 1000
+UNNAMED = "unknown"  # what the port catalogue says of a port that nobody listed
 NOTHING_SENT = "Not one packet went to it."
 SILENCE = {
     PortState.FILTERED: "timed out",
@@ -72,15 +73,16 @@ def _reasons(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _reason(finding: Finding) -> str:
-    """A clause: "database listener on 5432 (PostgreSQL)"; the service is left out where the title says it."""
+    """A clause: "PostgreSQL on 5432 (database listener)"; a service without a name, or named by the title, is left out."""
     title = finding.title
     if title[1:2].islower():  # an acronym keeps its capitals
         title = title[0].lower() + title[1:]
     if not finding.ports:
         return f"{title} ({finding.evidence.rstrip('.')})"
     services = service_list(finding.ports)
-    where = f"{title} on {port_list(finding.ports)}"
-    return where if services.lower() in title.lower() else f"{where} ({services})"
+    if services == UNNAMED or services.lower() in title.lower():
+        return f"{title} on {port_list(finding.ports)}"
+    return f"{services} on {port_list(finding.ports)} ({title})"
 
 
 def _coverage(addresses: Sequence[AddressReport]) -> str:

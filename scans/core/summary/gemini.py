@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from scans.core.deadline import within
 from scans.core.egress import GEMINI_BASE_URL
 from scans.core.options import AiOptions
-from scans.core.summary.deadline import within
 from scans.core.summary.facts import ModelFacts, facts_for
 from scans.core.summary.prompt import INSTRUCTION, PROMPT_VERSION, answer_schema, contents
 from scans.core.summary.validator import Rejection, validate

@@ -65,7 +65,7 @@ class Command(BaseCommand):
         items = tuple(SubmittedItem(pointer=f"target {n}", text=text) for n, text in enumerate(texts, start=1))
         ai = {"yes": AiChoice.ASKED, "no": AiChoice.OFF, None: AiChoice.DEFAULT}[options["ai"]]
         try:
-            return submit_scan(ScanRequest(items=items, ports=parse_ports(options["ports"]), ai=ai))
+            return submit_scan(ScanRequest(items=items, ports=parse_ports(options["ports"]), ai=ai, via="command line"))
         except PortError as error:
             raise CommandError(str(error), returncode=NOT_EVALUATED) from error
         except InvalidSubmissionError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -106,7 +109,34 @@ def test_a_slow_service_fails_in_time():
 def test_a_body_that_drips_ends_at_the_deadline():
     with service(lambda _: Answer(body=b" " * 100, drip_seconds=0.2)) as fake:
         result = ask(fake, connect_timeout_seconds=0.3, read_timeout_seconds=0.5).results[ONE[0]]
-    assert (result.state, result.reason) == (SourceState.FAILED, "the reply came too slowly")
+    assert (result.state, result.reason) == (SourceState.FAILED, "no answer in time")
+
+
+def test_headers_that_drip_end_at_the_deadline_and_leave_no_thread_behind():
+    ended = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            try:
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1000:
+                    connection.send(bytes([byte]))
+                    time.sleep(0.05)
+            except OSError:
+                ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        fake = FakeService(ip_api)
+        fake.base_url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        result = ask(fake, connect_timeout_seconds=0.3, read_timeout_seconds=0.5).results[ONE[0]]
+        elapsed = time.monotonic() - started
+        assert ended.wait(5)
+    assert (result.state, result.reason) == (SourceState.FAILED, "no answer in time")
+    assert elapsed < 2
+    assert not [thread for thread in threading.enumerate() if thread.name == "within"]
 
 
 def test_a_service_that_is_down_is_no_connection():

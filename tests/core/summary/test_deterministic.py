@@ -38,7 +38,7 @@ def summary(*addresses: AddressReport) -> Summary:
 
 def test_the_level_comes_first_with_its_worst_reasons():
     found = summary(address(open=(22, 5432), closed=tuple(range(1001, 1023))))
-    assert found.text == "High: database listener on 5432 (PostgreSQL); SSH reachable on 22. 24 of 24 ports answered."
+    assert found.text == "High: PostgreSQL on 5432 (database listener); SSH reachable on 22. 24 of 24 ports answered."
     assert found.recommendation == (
         "Bind to private addresses; require TLS and strong authentication. "
         "Keys only; restrict source addresses or put it behind a VPN."
@@ -53,7 +53,7 @@ def test_at_most_three_reasons_are_given():
 
 def test_a_plain_web_server_is_named_by_its_ports():
     found = summary(address(open=(80, 443)))
-    assert found.text == "Low: reachable TCP services on 80, 443 (HTTP, HTTPS). 2 of 2 ports answered."
+    assert found.text == "Low: HTTP, HTTPS on 80, 443 (reachable TCP services). 2 of 2 ports answered."
 
 
 def test_a_finding_without_ports_gives_its_evidence():

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scans.core.summary.deadline import within
+from scans.core.deadline import within
 
 
 def test_the_result_arrives():

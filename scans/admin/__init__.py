@@ -1,0 +1,13 @@
+"""Door for staff: review, act on jobs, purge. One module a subject; `base.py` holds what all lists have in common."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from scans.admin import access, jobs, ops
+
+__all__ = ["access", "jobs", "ops"]
+
+admin.site.site_header = "IP Intelligence Scanner, administration"
+admin.site.site_title = "IP Intelligence Scanner"
+admin.site.index_title = "Review and purge"

@@ -1,0 +1,82 @@
+"""What every list of the admin has in common. Nothing can be added or edited by hand: a service writes every row.
+
+At least one of `actions_on_top` and `actions_on_bottom` stays on in every list: without both the stock change list
+has an inline style, which the Content-Security-Policy refuses.
+
+A list costs the same for a hundred rows and for a million: it counts no further than MAX_COUNTED, sorts by an index
+only, and has no facets, which count every filter's rows.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Model
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+    AnyPaginator = Paginator
+
+MAX_COUNTED = 10_000
+
+
+class CappedPaginator(AnyPaginator):
+    """Pages of the first MAX_COUNTED rows. Who looks for one further behind narrows the list down."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, up to MAX_COUNTED."""
+        rows: Any = self.object_list
+        found: int = rows.order_by()[:MAX_COUNTED].count()
+        return found
+
+
+class CappedChangeList(ChangeList):
+    """Says in its title when it shows only the first rows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.result_count >= MAX_COUNTED:
+            self.title += f" (the first {MAX_COUNTED:,}: search or filter for others)"
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Everything can be looked at, nothing changed."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The one that says when it is capped."""
+        return CappedChangeList
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Never, unless a subclass purges."""
+        return False
+
+
+class PurgeableAdmin(ReadOnlyAdmin):
+    """May also be deleted, with the stock confirmation, by staff who hold the permission."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """As Django decides."""
+        return ModelAdmin.has_delete_permission(self, request, obj)

@@ -1,0 +1,322 @@
+"""What goes out, described for OpenAPI. The documents themselves are built by selectors; a test compares the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from scans.core.types import Level, PortState, SourceState, SummaryState, TargetKind
+from scans.models import JobOutcome, JobState, Mode
+
+LEVELS = [str(level) for level in Level]
+STATUSES = ["queued", "running", "complete", "failed"]
+
+
+class AcceptedSerializer(serializers.Serializer[Any]):
+    """The reply to a submission: a flat object of strings."""
+
+    token = serializers.CharField()
+    status_url = serializers.CharField()
+    message = serializers.CharField()
+
+
+class ProblemItemSerializer(serializers.Serializer[Any]):
+    """One bad item."""
+
+    pointer = serializers.CharField(help_text="JSON pointer into the body, or to a parameter", allow_blank=True)
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    errors = ProblemItemSerializer(many=True, required=False)  # type: ignore[assignment] # DRF takes it out of the class
+
+
+# --- A dry run ---------------------------------------------------------------------------------------------------
+
+
+class RejectedSerializer(serializers.Serializer[Any]):
+    """An item that was left out."""
+
+    index = serializers.IntegerField(help_text="Its place: `ip_addresses` first, then `endpoints`")
+    pointer = serializers.CharField()
+    text = serializers.CharField(allow_blank=True)
+    code = serializers.CharField()
+    reason = serializers.CharField()
+
+
+class PreviewCountsSerializer(serializers.Serializer[Any]):
+    """How many targets, and what the policy says of them."""
+
+    targets = serializers.IntegerField()
+    allowed = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    judged_later = serializers.IntegerField(help_text="Names, whose addresses are not known yet")
+    folded = serializers.IntegerField()
+    rejected = serializers.IntegerField()
+
+
+class PolicySerializer(serializers.Serializer[Any]):
+    """A decision of the scope policy."""
+
+    allowed = serializers.BooleanField(allow_null=True, help_text="`null`: judged after resolution")
+    rule = serializers.CharField(allow_blank=True)
+    reason = serializers.CharField()
+    remedy = serializers.CharField(allow_blank=True)
+
+
+class PreviewTargetSerializer(serializers.Serializer[Any]):
+    """One target as it would be scanned."""
+
+    text = serializers.CharField()
+    kind = serializers.ChoiceField(choices=[str(kind) for kind in TargetKind])
+    host = serializers.CharField()
+    port = serializers.IntegerField(allow_null=True)
+    key = serializers.CharField(help_text="Targets with equal keys fold")
+    notes = serializers.ListField(child=serializers.CharField())
+    policy = PolicySerializer()
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    """What a submission comes to."""
+
+    dry_run = serializers.BooleanField()
+    counts = PreviewCountsSerializer()
+    ports = serializers.CharField()
+    probes = serializers.IntegerField(help_text="Of the targets in scope; a name counts as one address")
+    targets = PreviewTargetSerializer(many=True)
+    rejected = RejectedSerializer(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+# --- A result ----------------------------------------------------------------------------------------------------
+
+
+class AccessibilityTestSerializer(serializers.Serializer[Any]):
+    """One probed port."""
+
+    port = serializers.IntegerField()
+    service = serializers.CharField()
+    status = serializers.ChoiceField(choices=["open", "closed"])
+    state = serializers.ChoiceField(choices=[str(state) for state in PortState])
+    reason = serializers.CharField(allow_blank=True)
+    attempts = serializers.IntegerField()
+    latency_ms = serializers.FloatField(allow_null=True)
+
+
+class PlaceSerializer(serializers.Serializer[Any]):
+    """Where an address is and who runs it."""
+
+    location = serializers.CharField(allow_null=True)
+    country = serializers.CharField(allow_null=True)
+    provider = serializers.CharField(allow_null=True)
+    service_category = serializers.CharField(allow_null=True)
+
+
+class PortStatesSerializer(serializers.Serializer[Any]):
+    """Every tested port by state, compact: `22,80-82`."""
+
+    open = serializers.CharField(allow_blank=True)
+    closed = serializers.CharField(allow_blank=True)
+    filtered = serializers.CharField(allow_blank=True)
+    unreachable = serializers.CharField(allow_blank=True)
+    error = serializers.CharField(allow_blank=True)
+    not_tested = serializers.CharField(allow_blank=True)
+    refused = serializers.CharField(allow_blank=True)
+
+
+class AddressSerializer(PlaceSerializer):
+    """One address of a target."""
+
+    address = serializers.CharField()
+    is_global = serializers.BooleanField()
+    open_ports = serializers.ListField(child=serializers.IntegerField())
+    port_states = PortStatesSerializer()
+    country_code = serializers.CharField(allow_null=True)
+    organisation = serializers.CharField(allow_null=True)
+    asn = serializers.IntegerField(allow_null=True)
+    as_name = serializers.CharField(allow_null=True)
+
+
+class SourceSerializer(serializers.Serializer[Any]):
+    """What became of the question to one source."""
+
+    address = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment] # DRF takes it out of the class
+    state = serializers.ChoiceField(choices=[str(state) for state in SourceState])
+    reason = serializers.CharField(allow_blank=True)
+    observed_at = serializers.DateTimeField(allow_null=True)
+    is_cached = serializers.BooleanField()
+
+
+class FindingSerializer(serializers.Serializer[Any]):
+    """One rule that fired."""
+
+    rule_id = serializers.CharField()
+    title = serializers.CharField()
+    points = serializers.IntegerField()
+    ports = serializers.ListField(child=serializers.IntegerField())
+    evidence = serializers.CharField()
+    remediation = serializers.CharField()
+    reference = serializers.CharField(allow_blank=True)
+    floor = serializers.ChoiceField(choices=LEVELS, allow_null=True)
+
+
+class CompletenessSerializer(serializers.Serializer[Any]):
+    """How much of what could be known is known."""
+
+    ports_answered = serializers.IntegerField()
+    ports_tested = serializers.IntegerField()
+    sources_answered = serializers.IntegerField()
+    sources_asked = serializers.IntegerField()
+    doubts = serializers.ListField(child=serializers.CharField())
+
+
+class AiSerializer(serializers.Serializer[Any]):
+    """Who wrote the words, or why the model did not."""
+
+    state = serializers.ChoiceField(choices=[str(state) for state in SummaryState])
+    reason = serializers.CharField(allow_blank=True)
+    model = serializers.CharField(allow_null=True)
+    citations = serializers.ListField(child=serializers.CharField())
+    usage = serializers.DictField(child=serializers.IntegerField())
+
+
+class TargetErrorSerializer(serializers.Serializer[Any]):
+    """Why a target has no full result."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField(allow_blank=True)
+
+
+class ResultSerializer(PlaceSerializer):
+    """One target."""
+
+    target = serializers.CharField()
+    ip_address = serializers.CharField(help_text='"unknown" when the name did not resolve')
+    availability = serializers.BooleanField(help_text="At least one port is open")
+    publicly_exposed = serializers.BooleanField(help_text="A port is open on a globally reachable address")
+    open_ports = serializers.ListField(child=serializers.IntegerField())
+    accessibility_tests = AccessibilityTestSerializer(many=True)
+    risk_level = serializers.ChoiceField(choices=LEVELS)
+    risk_summary = serializers.CharField()
+    recommendation = serializers.CharField(allow_null=True)
+    metadata = PlaceSerializer()
+    testing_techniques = serializers.ListField(child=serializers.CharField())
+    schema_version = serializers.IntegerField()
+    outcome = serializers.CharField(help_text="`done`, `error`, `refused` or `cancelled`")
+    error = TargetErrorSerializer(allow_null=True)
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField()
+    notes = serializers.ListField(child=serializers.CharField())
+    port_states = PortStatesSerializer()
+    addresses = AddressSerializer(many=True)
+    sources = SourceSerializer(many=True)
+    risk_score = serializers.IntegerField()
+    ruleset_version = serializers.CharField()
+    findings = FindingSerializer(many=True)
+    completeness = CompletenessSerializer()
+    deterministic_summary = serializers.CharField(allow_null=True)
+    ai = AiSerializer()
+
+
+class NumberedResultSerializer(ResultSerializer):
+    """One target, with its place in the submission, from 0."""
+
+    ordinal = serializers.IntegerField()
+
+
+# --- A job -------------------------------------------------------------------------------------------------------
+
+
+class ProgressSerializer(serializers.Serializer[Any]):
+    """How far the job has come."""
+
+    done = serializers.IntegerField()
+    total = serializers.IntegerField()
+    percent = serializers.IntegerField()
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """A job."""
+
+    token = serializers.CharField()
+    total_targets = serializers.IntegerField()
+    completed_targets = serializers.IntegerField()
+    status = serializers.ChoiceField(choices=STATUSES, help_text="`failed`: cancelled")
+    mode = serializers.ChoiceField(choices=Mode.values)
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    state = serializers.ChoiceField(choices=JobState.values)
+    outcome = serializers.ChoiceField(choices=JobOutcome.values, allow_null=True)
+    progress = ProgressSerializer()
+    label = serializers.CharField(allow_blank=True)  # type: ignore[assignment] # DRF takes it out of the class
+    tags = serializers.ListField(child=serializers.CharField())
+    owner = serializers.CharField(allow_null=True)
+
+
+class LevelsSerializer(serializers.Serializer[Any]):
+    """How many targets have which level; a level that none has is left out."""
+
+    critical = serializers.IntegerField(required=False)
+    high = serializers.IntegerField(required=False)
+    medium = serializers.IntegerField(required=False)
+    low = serializers.IntegerField(required=False)
+    unknown = serializers.IntegerField(required=False)
+
+
+class ListedJobSerializer(JobSerializer):
+    """A job in a list."""
+
+    levels = LevelsSerializer()
+
+
+@extend_schema_serializer(many=False)  # the page is an object, and not what `list` makes the generator expect
+class JobListSerializer(serializers.Serializer[Any]):
+    """A page of jobs, newest first."""
+
+    scans = ListedJobSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+
+
+class JobDocumentSerializer(JobSerializer):
+    """A job and the results so far, in the order submitted."""
+
+    results = ResultSerializer(many=True)
+    schema_version = serializers.IntegerField()
+    eta_seconds = serializers.IntegerField(allow_null=True)
+    ports = serializers.CharField()
+    rejected = RejectedSerializer(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class JobExportSerializer(JobDocumentSerializer):
+    """A job and its results, each with its ordinal."""
+
+    results = NumberedResultSerializer(many=True)
+
+
+class ResultListSerializer(serializers.Serializer[Any]):
+    """A page of results, in the order submitted."""
+
+    token = serializers.CharField()
+    status = serializers.ChoiceField(choices=STATUSES)
+    total_targets = serializers.IntegerField()
+    results = NumberedResultSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """A probe's answer."""
+
+    status = serializers.CharField()
+    reasons = serializers.ListField(child=serializers.CharField(), required=False)

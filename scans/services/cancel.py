@@ -1,0 +1,63 @@
+"""Cancelling: every open target gets its one result at once, `cancelled`, whoever is working on it.
+
+The workers notice within about a second that the rows are not theirs any more and stop probing; what they still write
+meets the fence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from scans.core import wire
+from scans.core.pipeline import failure
+from scans.core.types import Outcome, SummaryState
+from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState
+from scans.services import audit
+from scans.services.audit import Action, Origin
+from scans.services.results import report_columns
+from scans.services.specs import target_from_spec
+
+CANCELLED_TEXT = "Cancelled before it was scanned."
+
+
+def cancel_job(job: ScanJob, *, by: Origin) -> bool:
+    """End a job now. False if it had ended already."""
+    now = timezone.now()
+    with transaction.atomic():
+        # Rows before the job, the order in which workers lock them: the other way round could deadlock on Postgres.
+        rows = list(job.targets.select_for_update().filter(state__in=OPEN_STATES).order_by("pk"))
+        ended = ScanJob.objects.filter(pk=job.pk, state__in=[JobState.QUEUED, JobState.RUNNING]).update(
+            state=JobState.CANCELLED, outcome=JobOutcome.CANCELLED, finished_at=now, version=F("version") + 1
+        )
+        if not ended:
+            return False
+        changed = [_ended(row, now=now) for row in rows]
+        TargetResult.objects.bulk_update(changed, _COLUMNS, batch_size=200)
+        audit.record(Action.CANCEL, **by, job_token=job.token, targets=len(rows))
+    return True
+
+
+_COLUMNS = (
+    "state", "finished_at", "evidence", "verdict", "summary", "ip_address", "risk_level", "risk_score", "open_ports",
+    "error_code", "scanned_at", "partial", "lease", "lease_until",
+)  # fmt: skip
+
+
+def _ended(row: TargetResult, *, now: datetime) -> TargetResult:
+    if row.state == TargetState.SCANNED:  # its verdict stands; only the model's words will not come
+        *_, summary = row.parts
+        words = replace(wire.summary_from_dict(summary), state=SummaryState.SKIPPED, reason="the job was cancelled")
+        row.state, row.summary, row.lease, row.lease_until = TargetState.DONE, wire.summary_dict(words), None, None
+    else:
+        target = target_from_spec(row.spec)
+        report = failure(target, "cancelled", CANCELLED_TEXT, started_at=now, outcome=Outcome.CANCELLED)
+        for name, value in report_columns(report, now=now).items():
+            setattr(row, name, value)
+        row.state = TargetState.CANCELLED
+    row.finished_at = now
+    return row

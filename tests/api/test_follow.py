@@ -1,0 +1,164 @@
+"""Following a job: ETag and 304, and the long poll that never takes all threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import requests
+from django.db import connection
+
+from ipscanner import gunicorn_conf
+from scans.api import waiting
+from scans.models import ScanJob
+from scans.services.audit import SYSTEM
+from scans.services.cancel import cancel_job
+from scans.services.deletion import delete_job
+from tests.factories import make_job, make_report, make_result
+
+FAR = 20  # seconds that no test waits for
+
+
+@pytest.mark.django_db
+class TestConditional:
+    def test_the_same_version_is_a_304_without_a_body(self, client):
+        job = make_job("127.66.0.1")
+        etag = client.get(f"/scan/{job.token}")["ETag"]
+        assert etag.startswith('W/"')
+        for held in (etag, f'"other", {etag}', etag.removeprefix("W/"), "*"):
+            reply = client.get(f"/scan/{job.token}", headers={"If-None-Match": held})
+            assert (reply.status_code, reply.content) == (304, b"")
+            assert (reply["ETag"], reply["Cache-Control"]) == (etag, "private, no-cache")
+            assert reply["Retry-After"] == "2"
+
+    def test_another_version_is_a_200(self, client):
+        job = make_job("127.66.0.1")
+        etag = client.get(f"/scan/{job.token}")["ETag"]
+        cancel_job(job, by=SYSTEM)
+        reply = client.get(f"/scan/{job.token}", headers={"If-None-Match": etag})
+        assert reply.status_code == 200
+        assert reply["ETag"] != etag
+        assert "Retry-After" not in reply
+
+    @pytest.mark.parametrize("held", ["", "nonsense", '"', "W/x", '""', ","])
+    def test_an_etag_that_is_none_is_no_error(self, client, held):
+        job = make_job("127.66.0.1")
+        assert client.get(f"/scan/{job.token}", headers={"If-None-Match": held}).status_code == 200
+
+    def test_a_304_needs_one_query_however_many_results(self, client, django_assert_num_queries):
+        job = make_job("127.66.0.1", "127.66.0.2")
+        etag = client.get(f"/scan/{job.token}")["ETag"]
+        ScanJob.objects.update(state="complete", outcome="complete", finished_at="2026-01-01T00:00:00Z")
+        with django_assert_num_queries(1):
+            assert client.get(f"/scan/{job.token}", headers={"If-None-Match": etag}).status_code == 304
+
+    @pytest.mark.parametrize("wait", ["-1", "61", "long", "1.5", "", "1&wait=1"])
+    def test_a_wait_that_cannot_be_meant_is_a_422(self, client, wait):
+        reply = client.get(f"/scan/{make_job('127.0.0.1').token}?wait={wait}")
+        assert reply.status_code == 422
+        assert [error["pointer"] for error in reply.json()["errors"]] == ["/wait"]
+
+    def test_what_has_ended_or_changed_already_is_answered_at_once(self, client):
+        job = make_job("127.66.0.1")
+        began = time.monotonic()
+        reply = client.get(f"/scan/{job.token}?wait={FAR}", headers={"If-None-Match": 'W/"1.0"'})
+        assert reply.status_code == 200
+        make_result(make_report("127.66.0.1"), job=job)
+        assert client.get(f"/scan/{job.token}?wait={FAR}").json()["status"] == "complete"
+        assert time.monotonic() - began < 2
+
+
+def test_at_most_half_of_the_servers_threads_wait():
+    assert gunicorn_conf.threads >= waiting.MAX_WAITERS * 2
+
+
+class Waiter:
+    """A client that waits in a thread of its own."""
+
+    def __init__(self, url: str, **headers: str) -> None:
+        self.reply: requests.Response | None = None
+        self._thread = threading.Thread(target=self._ask, args=(url, headers))
+        self._thread.start()
+
+    def _ask(self, url: str, headers: dict[str, str]) -> None:
+        began = time.monotonic()
+        self.reply = requests.get(url, headers=headers, timeout=FAR)
+        self.seconds = time.monotonic() - began
+
+    def answered(self) -> requests.Response:
+        self._thread.join(FAR)
+        assert self.reply is not None
+        return self.reply
+
+    def is_waiting(self) -> bool:
+        return self._thread.is_alive()
+
+
+def waits(count: int) -> None:
+    """Until so many places are taken."""
+    until = time.monotonic() + 5
+    while waiting.MAX_WAITERS - waiting._places._value != count and time.monotonic() < until:
+        time.sleep(0.01)
+    assert waiting.MAX_WAITERS - waiting._places._value == count
+
+
+@pytest.mark.django_db(transaction=True)
+class TestLongPoll:
+    def test_a_change_ends_the_wait(self, live_server):
+        job = make_job("127.66.0.1")
+        url = f"{live_server.url}/scan/{job.token}"
+        etag = requests.get(url, timeout=5).headers["ETag"]
+        waiters = [Waiter(f"{url}?wait=15"), Waiter(f"{url}?wait=15", **{"If-None-Match": etag})]
+        waits(2)
+        changed = time.monotonic()
+        cancel_job(job, by=SYSTEM)
+        for waiter in waiters:
+            assert waiter.answered().json()["state"] == "cancelled"
+        assert time.monotonic() - changed < 2
+        waits(0)
+
+    def test_without_a_change_the_time_ends_it(self, live_server):
+        url = f"{live_server.url}/scan/{make_job('127.66.0.1').token}"
+        etag = requests.get(url, timeout=5).headers["ETag"]
+        held, free = Waiter(f"{url}?wait=1", **{"If-None-Match": etag}), Waiter(f"{url}?wait=1")
+        assert held.answered().status_code == 304
+        assert free.answered().json()["status"] == "queued"
+        assert min(held.seconds, free.seconds) >= 1
+        assert held.reply.headers["Retry-After"] == "2"
+
+    def test_a_deleted_job_ends_it(self, live_server):
+        job = make_job("127.66.0.1")
+        waiter = Waiter(f"{live_server.url}/scan/{job.token}?wait=15")
+        waits(1)
+        delete_job(job, by=SYSTEM)
+        assert waiter.answered().status_code == 410
+
+    def test_when_all_places_are_taken_the_next_is_answered_at_once_and_told_when_to_ask_again(self, live_server):
+        job = make_job("127.66.0.1")
+        url = f"{live_server.url}/scan/{job.token}?wait=15"
+        waiters = [Waiter(url) for _ in range(waiting.MAX_WAITERS)]
+        waits(waiting.MAX_WAITERS)
+        began = time.monotonic()
+        reply = requests.get(url, timeout=FAR)
+        assert time.monotonic() - began < 2
+        assert (reply.status_code, reply.headers["Retry-After"]) == (200, "2")
+        assert all(waiter.is_waiting() for waiter in waiters)
+        cancel_job(job, by=SYSTEM)
+        assert {waiter.answered().json()["status"] for waiter in waiters} == {"failed"}
+
+    def test_a_server_that_stops_is_not_held_up(self, live_server, monkeypatch):
+        url = f"{live_server.url}/scan/{make_job('127.66.0.1').token}?wait=15"
+        waiter = Waiter(url)
+        waits(1)
+        monkeypatch.setattr(waiting, "may_wait", lambda: False)
+        assert waiter.answered().status_code == 200
+        assert waiter.seconds < 5
+
+    def test_a_waiter_asks_for_one_number_and_holds_no_transaction(self, django_assert_max_num_queries):
+        job = make_job("127.66.0.1")
+        with django_assert_max_num_queries(3) as asked:
+            waiting.wait_for_change(job, seconds=0.6)
+        assert len(asked) >= 2
+        assert all('"version"' in query["sql"] and "evidence" not in query["sql"] for query in asked)
+        assert not connection.in_atomic_block
