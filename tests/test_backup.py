@@ -24,7 +24,7 @@ from scans.services import backup
 from tests.factories import make_job
 from tests.stack import ROOT, Stack, becomes, environment
 
-on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="Postgres has tools of its own for this")
+on_sqlite = pytest.mark.sqlite
 pytestmark = [pytest.mark.django_db(transaction=True), on_sqlite]
 
 

@@ -25,7 +25,9 @@ def test_an_unknown_token_is_a_404_with_the_text_that_clients_know(client, token
     assert reply.json()["detail"] == "Token not found."
 
 
-@pytest.mark.parametrize("path", ["/scan/", "/scan/a/b", "/scans/", "/scans/x", "/ai-agent/", "/ai-agent/x", "/api/", "/api/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/scan/", "/scan/a/b", "/scans/", "/scans/x", "/ai-agent/", "/ai-agent/x", "/api/", "/api/nothing"]
+)
 def test_an_unknown_address_under_the_api_is_a_problem_and_not_a_page(client, path):
     for reply in (client.get(path), client.post(path, {}, content_type="application/json")):
         assert reply.status_code == 404
