@@ -86,7 +86,8 @@ def fill(results: int) -> str:
         at = now - timedelta(days=200) * (jobs - n) / jobs
         job = ScanJob.objects.create(
             owner=owners[n % 3], label=f"office {n % 50}", mode="ai" if n % 4 == 0 else "standard", ports="1-24",
-            submitted=["-"], total_targets=TARGETS_A_JOB, created_at=at, started_at=at, finished_at=at, state="complete", outcome="complete",
+            submitted=["-"], total_targets=TARGETS_A_JOB, created_at=at, started_at=at, finished_at=at,
+            state="complete", outcome="complete",
         )  # fmt: skip
         rows = []
         for ordinal in range(TARGETS_A_JOB):

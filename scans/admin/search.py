@@ -1,4 +1,4 @@
-"""What staff type into the search box: a token, an address, or how a label, target or name begins.
+"""What staff type into the search box: a token, an address, or how a label, a name or a URL begins.
 
 The form of the text decides which index is asked; nothing is searched for in the middle of a text.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from scans.models import ScanJob, TargetAddress, TargetResult
 
@@ -20,10 +20,8 @@ def job_query(text: str) -> Q:
     if token := _token(text):
         return Q(token=token)
     if address := _address(text):
-        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result__job"))
-    begins = text[:MAX_CHARS]
-    targets = TargetResult.objects.filter(Q(target__startswith=begins) | Q(host__startswith=begins.lower()))
-    return Q(label__istartswith=begins) | Q(pk__in=targets.values("job"))
+        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result__job")) | _named(text, "job")
+    return Q(label__istartswith=text[:MAX_CHARS]) | _named(text, "job")
 
 
 def result_query(text: str) -> Q:
@@ -31,9 +29,16 @@ def result_query(text: str) -> Q:
     if token := _token(text):
         return Q(job__in=ScanJob.objects.filter(token=token).values("pk"))
     if address := _address(text):
-        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result"))
-    begins = text[:MAX_CHARS]
-    return Q(target__startswith=begins) | Q(host__startswith=begins.lower())
+        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result")) | _named(text, "pk")
+    return _named(text, "pk")
+
+
+def _named(text: str, column: str) -> Q:
+    """Those whose host begins so, which has an index; for a URL, of these the ones that begin so as a whole."""
+    scheme, found, rest = text[:MAX_CHARS].rpartition("://")
+    host = re.split(r"[/:?#]", rest)[0] if found else rest
+    rows: QuerySet[TargetResult] = TargetResult.objects.filter(host__startswith=host.strip("[]").lower())
+    return Q(pk__in=(rows.filter(target__startswith=text[:MAX_CHARS]) if scheme else rows).values(column))
 
 
 def _token(text: str) -> str | None:

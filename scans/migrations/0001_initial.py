@@ -261,6 +261,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='targetresult',
+            index=models.Index(fields=['host', 'job'], name='target_host', opclasses=('varchar_pattern_ops', 'int8_ops')),
+        ),
+        migrations.AddIndex(
+            model_name='targetresult',
             index=models.Index(fields=['job', 'risk_level'], name='target_job_risk'),
         ),
         migrations.AddConstraint(

@@ -201,6 +201,9 @@ class TargetResult(models.Model):
             models.Index(fields=("state", "lease_until"), name="target_claim"),  # claims and the reaper
             models.Index(fields=("job", "state", "lease_until"), name="target_job_state"),  # progress, finalising
             models.Index(fields=("risk_level", "-finished_at"), name="target_risk"),  # admin filter
+            models.Index(  # search in the admin by how a name begins; the classes are Postgres', for LIKE
+                fields=("host", "job"), name="target_host", opclasses=("varchar_pattern_ops", "int8_ops")
+            ),
             models.Index(fields=("job", "risk_level"), name="target_job_risk"),  # level counts of the form and of GET /scans
         )
         constraints = (
