@@ -20,8 +20,8 @@ def job_query(text: str) -> Q:
     if token := _token(text):
         return Q(token=token)
     if address := _address(text):
-        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result__job")) | _named(text, "job")
-    return Q(label__istartswith=text[:MAX_CHARS]) | _named(text, "job")
+        return _at(address, seen="result__job", meant="job")
+    return Q(label__istartswith=text[:MAX_CHARS]) | Q(pk__in=_begins(text).values("job"))
 
 
 def result_query(text: str) -> Q:
@@ -29,16 +29,24 @@ def result_query(text: str) -> Q:
     if token := _token(text):
         return Q(job__in=ScanJob.objects.filter(token=token).values("pk"))
     if address := _address(text):
-        return Q(pk__in=TargetAddress.objects.filter(address=address).values("result")) | _named(text, "pk")
-    return _named(text, "pk")
+        return _at(address, seen="result", meant="pk")
+    return Q(pk__in=_begins(text).values("pk"))
 
 
-def _named(text: str, column: str) -> Q:
-    """Those whose host begins so, which has an index; for a URL, of these the ones that begin so as a whole."""
-    scheme, found, rest = text[:MAX_CHARS].rpartition("://")
-    host = re.split(r"[/:?#]", rest)[0] if found else rest
-    rows: QuerySet[TargetResult] = TargetResult.objects.filter(host__startswith=host.strip("[]").lower())
-    return Q(pk__in=(rows.filter(target__startswith=text[:MAX_CHARS]) if scheme else rows).values(column))
+def _at(address: str, *, seen: str, meant: str) -> Q:
+    """Scanned at this address or refused for it, or submitted as it and still waiting."""
+    was_seen = TargetAddress.objects.filter(address=address).values(seen)
+    return Q(pk__in=was_seen) | Q(pk__in=TargetResult.objects.filter(host=address).values(meant))
+
+
+def _begins(text: str) -> QuerySet[TargetResult]:
+    """Targets whose host begins so, which has an index; for a URL, of these the ones that begin so as a whole."""
+    begins = text[:MAX_CHARS]
+    scheme, _, rest = begins.rpartition("://")
+    if not scheme:
+        return TargetResult.objects.filter(host__startswith=begins.lower())
+    host = re.split(r"[/:?#]", rest)[0].lower()
+    return TargetResult.objects.filter(host__startswith=host, target__startswith=begins)
 
 
 def _token(text: str) -> str | None:
