@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo worker test check format bench docs lock installed installed-dev
+.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -35,6 +35,9 @@ format: installed-dev ## Format the code and sort its imports
 
 bench: installed ## Measure jobs through the real queue, on loopback
 	@$(PYTHON) bench/jobs.py
+
+fuzz: installed-dev ## Send 10,000 requests made from the API's own schema, and check each reply against it
+	@FUZZ_CASES=10000 $(PYTHON) -m pytest tests/api/test_schema_fuzz.py -q -s -o timeout=1800
 
 docs: installed ## Write the pages that are made from the sources and the rules
 	@$(PYTHON) docs/generate.py

@@ -115,7 +115,7 @@ def copy_targets(first: int, job: int, n: int) -> None:
         "target": ("'https://host' || (%s + ordinal) || '.invalid/'", [n * TARGETS_A_JOB]),
         "host": ("'host' || (%s + ordinal) || '.invalid'", [n * TARGETS_A_JOB]),
         "ip_address": (address, [f"127.{66 + n // 256}.{n % 256}."]),
-        "risk_level": (f"CASE WHEN ordinal = 7 AND {n} % 10 = 0 THEN 'critical' ELSE {LEVELS} END", []),
+        "risk_level": (LEVELS if n % 10 else f"CASE WHEN ordinal = 7 THEN 'critical' ELSE {LEVELS} END", []),
     }
     names = [field.column for field in TargetResult._meta.fields if field.column != "id"]
     values = ", ".join(changed[name][0] if name in changed else name for name in names)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
+from scans.admin import base
+from scans.admin import jobs as jobs_admin
+from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
     DeletedJob,
@@ -19,7 +28,7 @@ from scans.models import (
     TargetResult,
     WorkerHeartbeat,
 )
-from tests.factories import make_address, make_job, make_report, make_result
+from tests.factories import make_address, make_job, make_report, make_result, make_source
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ignore_template_errors]  # the stock templates rely on missing variables
@@ -211,3 +220,190 @@ def test_a_list_costs_as_many_queries_for_fifty_jobs_as_for_one(admin_client, dj
         make_job("127.66.0.1")
     with django_assert_max_num_queries(12):
         admin_client.get("/admin/scans/scanjob/")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("127.66.7.1", 1),  # whole, so not 127.66.7.10
+        ("127.66.7.10", 1),
+        ("::ffff:127.66.7.1", 0),
+        ("https://Shop.invalid/a", 1),
+        ("https://shop.invalid/b", 0),
+        ("SHOP.inv", 1),
+        ("%", 0),
+        ("_hop", 0),
+        ("office", 1),
+        ("\x00", 3),  # refused as a search, with a message: the list is as without one
+        ("x" * 5000, 0),
+        ("2001:DB8::1", 1),
+    ],
+)
+def test_a_search_finds_what_is_meant_and_takes_no_pattern(admin_client, query, found):
+    for texts in (("127.66.7.1",), ("127.66.7.10", "2001:db8::1"), ("https://Shop.invalid/a",)):
+        make_job(*texts, label="Office" if "Shop" in texts[0] else "")
+    page = admin_client.get("/admin/scans/scanjob/", {"q": query})
+    assert page.status_code == 200
+    assert page.content.decode().count('class="action-select"') == found
+
+
+def test_a_list_brings_none_of_the_json_from_the_database(admin_client, everything, django_assert_max_num_queries):
+    for path in ("scanjob", "targetresult"):
+        with django_assert_max_num_queries(6) as queries:
+            admin_client.get(f"/admin/scans/{path}/")
+        for column in ("evidence", "verdict", "summary", "partial", "spec", "submitted", "rejected", "warnings"):
+            assert not [query for query in queries.captured_queries if f'"{column}"' in query["sql"]], column
+
+
+def test_a_long_list_is_counted_no_further_than_needed_and_says_so(admin_client, monkeypatch):
+    monkeypatch.setattr(base, "MAX_COUNTED", 60)
+    make_job(*(f"127.66.0.{n}" for n in range(1, 81)))
+    with CaptureQueriesContext(connection) as queries:
+        page = admin_client.get("/admin/scans/targetresult/").content.decode()
+    assert "(the first 60: search or filter for others)" in page
+    counts = [
+        query["sql"] for query in queries.captured_queries if "COUNT(" in query["sql"] and "targetresult" in query["sql"]
+    ]
+    assert counts
+    assert all("LIMIT 60" in sql for sql in counts)
+    few = admin_client.get("/admin/scans/targetresult/?q=127.66.0.7").content.decode()
+    assert "the first 60" not in few
+
+
+def test_filters_narrow_jobs_down_by_each_of_their_columns(admin_client):
+    ada, ben = (User.objects.create_user(name) for name in ("ada", "ben"))
+    job = make_job("127.66.0.1", owner=ada, mode="ai")
+    make_result(make_report("127.66.0.1", make_address(open_ports=[6379])), job=job)
+    make_job("127.66.0.2", owner=ben)
+    for query, other in {
+        f"owner__id__exact={ada.pk}": f"owner__id__exact={ben.pk}",
+        "state__exact=complete": "state__exact=queued",
+        "outcome__exact=complete": "outcome__exact=",
+        "mode__exact=ai": "mode__exact=standard",
+    }.items():
+        assert job.token in admin_client.get(f"/admin/scans/scanjob/?{query}").content.decode(), query
+        assert job.token not in admin_client.get(f"/admin/scans/scanjob/?{other}").content.decode(), other
+
+
+# --- Actions -------------------------------------------------------------------------------------------------------
+
+
+def exported(client, kind: str, *jobs: ScanJob) -> str:
+    reply = client.post("/admin/scans/scanjob/", {"action": f"export_{kind}", "_selected_action": [job.pk for job in jobs]})
+    assert reply.status_code == 200
+    assert reply["Content-Disposition"] == f'attachment; filename="scans.{kind}"'
+    return b"".join(reply.streaming_content).decode()
+
+
+def test_chosen_jobs_are_exported_with_every_result(admin_client):
+    jobs = [make_job("127.66.0.1", "127.66.0.2"), make_job("127.66.0.3")]
+    for job in jobs:
+        for row in job.targets.all():
+            make_result(make_report(row.target, make_address(row.target, open_ports=[22])), job=job)
+    other = make_result(make_report("127.66.0.9")).job
+    lines = [json.loads(line) for line in exported(admin_client, "ndjson", *jobs).splitlines()]
+    assert {(line["job"], line["target"]) for line in lines} == {
+        (jobs[0].token, "127.66.0.1"), (jobs[0].token, "127.66.0.2"), (jobs[1].token, "127.66.0.3"),
+    }  # fmt: skip
+    assert lines[0]["open_ports"] == [22]
+    rows = list(csv.DictReader(io.StringIO(exported(admin_client, "csv", *jobs))))
+    assert [row["target"] for row in rows if row["job"] == jobs[0].token] == ["127.66.0.1", "127.66.0.2"]
+    assert other.token not in {row["job"] for row in rows}
+
+
+def test_no_exported_cell_is_a_formula(admin_client):
+    report = make_report("127.66.0.1")
+    row = make_result(report)
+    row.summary["text"] = "=HYPERLINK(1)"
+    row.save()
+    (line,) = csv.DictReader(io.StringIO(exported(admin_client, "csv", row.job)))
+    assert line["risk_summary"] == "'=HYPERLINK(1)"
+
+
+def test_an_action_on_more_jobs_than_one_request_should_do_does_nothing(admin_client, monkeypatch):
+    monkeypatch.setattr(jobs_admin, "MAX_JOBS", 2)
+    jobs = [make_job("127.66.0.1") for _ in range(3)]
+    assert "Nothing was done: choose at most 2 jobs." in act(admin_client, "cancel", *jobs)
+    assert set(ScanJob.objects.values_list("state", flat=True)) == {"queued"}
+
+
+def test_staff_who_may_only_look_can_export_and_do_nothing_else(client, everything):
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(viewer)
+    running = make_job("127.66.0.9")
+    page = client.get("/admin/scans/scanjob/").content.decode()
+    for action in ("cancel", "rerun", "rerun_failed", "delete_selected"):
+        assert f'value="{action}"' not in page
+        act(client, action, running, everything.job)
+    assert set(ScanJob.objects.values_list("state", flat=True)) == {"queued", "complete"}
+    assert "127.66.0.1" in exported(client, "ndjson", everything.job)
+
+
+def test_a_purge_of_many_jobs_names_some_and_counts_all(admin_client, monkeypatch):
+    monkeypatch.setattr(jobs_admin, "MAX_NAMED", 2)
+    jobs = [make_job("127.66.0.1", "127.66.0.2") for _ in range(5)]
+    data = {"action": "delete_selected", "_selected_action": [job.pk for job in jobs]}
+    asked = re.sub(r"<[^>]*>", "", admin_client.post("/admin/scans/scanjob/", data).content.decode())
+    assert "and 3 more" in asked
+    assert "Target results: 10" in asked
+
+
+# --- The index -----------------------------------------------------------------------------------------------------
+
+
+def overview_of(client) -> str:
+    response = client.get("/admin/")
+    assert policy_of(response) == POLICY
+    page = response.content.decode()
+    assert inline_parts(page) == []
+    text = re.sub(r"<[^>]*>", " ", page.partition('id="overview"')[2])
+    return re.sub(r"\s+([.,:])", r"\1", re.sub(r"\s+", " ", text))
+
+
+def test_the_index_says_what_waits_and_who_is_at_it(admin_client, everything):
+    old = make_job("127.66.0.2", "127.66.0.3", created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    make_job("127.66.0.4")
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(kind="supervisor", host="lab", pid=2, started_at=now, seen_at=now)
+    WorkerHeartbeat.objects.create(kind="supervisor", host="gone", pid=3, started_at=now, seen_at=now - timedelta(minutes=1))
+    said = overview_of(admin_client)
+    assert "queued: 2 running: 0 complete: 1 cancelled: 0" in said
+    assert "The oldest one waits since 2026-01-02 03:04:05 UTC." in said
+    assert "Targets without a result: 3." in said
+    assert "Hosts alive: 1, slices at work: 1." in said
+    assert "of the last day (1) ip-api: ok 1" in said
+    old.delete()
+
+
+def test_the_index_counts_each_state_of_each_source(admin_client):
+    make_result(make_report("127.66.0.1"))
+    for n in (2, 3):
+        failed = make_source(SourceState.RATE_LIMITED, reason="quota")
+        make_result(make_report(f"127.66.0.{n}", make_address(f"127.66.0.{n}", sources=[failed])))
+    yesterday = make_result(make_report("127.66.0.4"))
+    yesterday.scanned_at = timezone.now() - timedelta(hours=25)
+    yesterday.save()
+    said = overview_of(admin_client)
+    assert "last day (3)" in said
+    assert "rate_limited 2" in said
+    assert "ok 1" in said
+
+
+def test_the_index_is_calm_when_there_is_nothing(admin_client):
+    said = overview_of(admin_client)
+    assert "None waits." in said
+    assert "None is alive." in said
+    assert "None was asked." in said
+
+
+def test_the_index_costs_a_few_queries_however_much_there_is(admin_client, django_assert_max_num_queries):
+    for n in range(1, 30):
+        make_result(make_report(f"127.66.0.{n}"))
+    with django_assert_max_num_queries(8):
+        admin_client.get("/admin/")
+
+
+def test_staff_who_may_not_see_jobs_see_no_numbers_of_them(client):
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    assert 'id="overview"' not in client.get("/admin/").content.decode()
