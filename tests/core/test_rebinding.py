@@ -3,168 +3,157 @@
 from __future__ import annotations
 
 import socket
-import struct
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from ipaddress import IPv4Address, ip_address, ip_network
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from scans.core import pipeline
-from scans.core.options import IntelOptions, Options, ProbeOptions, ScopeOptions
+from scans.core.options import LOOPBACK, IntelOptions, Options, ProbeOptions, ScopeOptions
 from scans.core.pipeline import Item
 from scans.core.targets import parse_target
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
-from tests.servers import listening
+from tests.dns import AAAA, A, dns_server
+from tests.servers import public
 
-PUBLIC = "127.66.0.77"  # stands for a public address; all other loopback is out of scope here
+TRIES = 1000
+PUBLIC = public(77)  # stands for a public address; all other loopback is out of scope here
 SCOPE = ScopeOptions(treat_as_global=(ip_network("127.66.0.0/16"),))
-A, AAAA = 1, 28
+OFFLINE = IntelOptions(offline=True)
 
 
-@contextmanager
-def dns_server(answers: Callable[[], Sequence[str]]) -> Iterator[int]:
-    """A DNS server on 127.0.0.1 that gives each A question the next answers (RFC 1035). Yields its port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        ended = threading.Event()
+class Listeners:
+    """One port on the "public" address, and a canary on the same port of everything else that is this machine."""
 
-        def serve() -> None:
-            server.settimeout(0.1)
-            while not ended.is_set():
-                try:
-                    query, client = server.recvfrom(512)
-                except TimeoutError:
-                    continue
-                found = [ip_address(text) for text in answers()]
-                records = b"".join(
-                    b"\xc0\x0c"
-                    + struct.pack("!HHIH", A if isinstance(a, IPv4Address) else AAAA, 1, 0, len(a.packed))
-                    + a.packed
-                    for a in found
-                )
-                header = query[:2] + struct.pack("!HHHHH", 0x8180, 1, len(found), 0, 0)
-                server.sendto(header + query[12:] + records, client)
+    def __init__(self, pulled: ExitStack) -> None:
+        self.port, self._servers = 0, {}
+        for address in ("127.0.0.1", "::1", PUBLIC):
+            server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            pulled.enter_context(server)
+            server.bind((address, self.port))
+            server.listen(4096)
+            server.setblocking(False)
+            self.port = server.getsockname()[1]
+            self._servers[address] = server
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            ended.set()
-            thread.join(5)
-
-
-def asking(port: int) -> Callable[[str], Sequence[str]]:
-    """A look-up that asks the server on this port, in place of the system's resolver."""
-
-    def lookup(name: str) -> Sequence[str]:
-        question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(5)
-            client.sendto(b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0" + question + struct.pack("!HH", A, 1), ("127.0.0.1", port))
-            reply = client.recv(2048)
-        count, at = struct.unpack("!H", reply[6:8])[0], 12 + len(question) + 4
-        found = []
-        for _ in range(count):
-            (length,) = struct.unpack("!H", reply[at + 10 : at + 12])
-            packed = reply[at + 12 : at + 12 + length]
-            found.append(socket.inet_ntop(socket.AF_INET if length == 4 else socket.AF_INET6, packed))
-            at += 12 + length
+    def seen(self) -> Counter[str]:
+        """How many came to each address. They wait in the kernel's queue until somebody asks, so none is missed."""
+        found: Counter[str] = Counter()
+        for address, server in self._servers.items():
+            try:
+                while True:
+                    server.accept()[0].close()
+                    found[address] += 1
+            except BlockingIOError:
+                continue
         return found
 
-    return lookup
-
 
 @contextmanager
-def canary() -> Iterator[tuple[int, list[object]]]:
-    """A listener on 127.0.0.1 that writes down who came."""
-    seen: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        ended = threading.Event()
-        server.settimeout(0.1)
-
-        def serve() -> None:
-            while not ended.is_set():
-                try:
-                    connection, peer = server.accept()
-                except TimeoutError:
-                    continue
-                connection.close()
-                seen.append(peer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1], seen
-        finally:
-            ended.set()
-            thread.join(5)
+def listeners() -> Iterator[Listeners]:
+    with ExitStack() as stack:
+        yield Listeners(stack)
 
 
-def scan(monkeypatch, dns_port: int, names: int, port: int) -> list[Report]:
-    resolver = pipeline.Resolver
-    monkeypatch.setattr(pipeline, "Resolver", lambda options: resolver(options, lookup=asking(dns_port)))
-    options = Options(scope=SCOPE, probe=ProbeOptions(rate_per_second=0), intel=IntelOptions(offline=True))
-    items = [Item(key=n, target=parse_target(f"host-{n}.rebind.invalid"), ports=(port,)) for n in range(names)]
-    return [result for _, result in pipeline.scan(items, Tools(options=options)) if isinstance(result, Report)]
+def scan(monkeypatch, lookup: Callable[[str], Sequence[str]], hosts: Sequence[str], port: int, scope=SCOPE) -> list[Report]:
+    resolver = partial(pipeline.Resolver, lookup=lookup)
+    monkeypatch.setattr(pipeline, "Resolver", resolver)  # the pipeline itself always asks the system
+    options = Options(scope=scope, probe=ProbeOptions(rate_per_second=0), intel=OFFLINE)
+    items = [Item(key=n, target=parse_target(host), ports=(port,)) for n, host in enumerate(hosts)]
+    found = dict(pipeline.scan(items, Tools(options=options)))
+    monkeypatch.undo()
+    assert all(isinstance(report, Report) for report in found.values())
+    return [found[n] for n in range(len(hosts))]
 
 
-def test_an_answer_that_flips_to_the_loopback_never_reaches_the_canary(monkeypatch):
-    flips = iter(range(10**9))
-
-    def flipping() -> Sequence[str]:
-        return ["127.0.0.1"] if next(flips) % 2 else [PUBLIC]
-
-    with canary() as (port, seen), dns_server(flipping) as dns:
-        reports = scan(monkeypatch, dns, 1000, port)
-    assert seen == []
-    assert len(reports) == 1000
-    assert {report.outcome for report in reports} == {Outcome.DONE, Outcome.REFUSED}
-    assert all(str(report.addresses[0].address) == PUBLIC for report in reports if report.outcome is Outcome.DONE)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "127.0.0.1",
-        "0.0.0.0",
-        "169.254.169.254",
-        "10.0.0.1",
-        "::1",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-        "fd00:ec2::254",
-    ],
-)
-def test_one_bad_answer_among_good_ones_refuses_the_name(monkeypatch, bad):
-    with canary() as (port, seen), dns_server(lambda: [PUBLIC, bad]) as dns:
-        (report,) = scan(monkeypatch, dns, 1, port)
-    assert (report.outcome, report.error_code) == (Outcome.REFUSED, "refused_scope")
-    assert seen == []
+# How each kind of name answers: `asked` counts the questions for one name and family, from 0.
+KINDS: dict[str, Callable[[int, int], Sequence[str]]] = {
+    "flip": lambda kind, asked: [] if kind == AAAA else [PUBLIC] if asked == 0 else ["127.0.0.1"],
+    "flop": lambda kind, asked: [] if kind == AAAA else ["127.0.0.1"] if asked == 0 else [PUBLIC],
+    "mixed": lambda kind, asked: [] if kind == AAAA else [PUBLIC, "127.0.0.1"],
+    "mixed-late": lambda kind, asked: [] if kind == AAAA else [*[PUBLIC] * 20, "127.0.0.1"],
+    "both": lambda kind, asked: ["::1"] if kind == AAAA else [PUBLIC],
+    "zero": lambda kind, asked: [] if kind == AAAA else ["0.0.0.0"],
+    "mapped": lambda kind, asked: ["::ffff:127.0.0.1"] if kind == AAAA else [PUBLIC],
+    "nat64": lambda kind, asked: ["64:ff9b::7f00:1"] if kind == AAAA else [],
+    "6to4": lambda kind, asked: ["2002:7f00:1::1"] if kind == AAAA else [PUBLIC],
+    "metadata": lambda kind, asked: [] if kind == AAAA else ["169.254.169.254"],
+    "metadata6": lambda kind, asked: ["fd00:ec2::254"] if kind == AAAA else [PUBLIC],
+    "private": lambda kind, asked: [] if kind == AAAA else [PUBLIC, "10.0.0.1"],
+    "chain": lambda kind, asked: [] if kind == AAAA else ["a.invalid", "b.invalid", "127.0.0.1"],
+    "chain-public": lambda kind, asked: [] if kind == AAAA else ["a.invalid", "b.invalid", PUBLIC],
+    "chain-cut": lambda kind, asked: [] if kind == AAAA else ["end.invalid"],  # the rest must be asked for
+}
+IN_SCOPE = {"flip", "chain-public"}
 
 
-def test_a_name_is_asked_once_and_the_checked_address_is_what_is_connected_to(monkeypatch):
-    asked: list[int] = []
+def scripted() -> tuple[Callable[[str, int], Sequence[str]], Counter[tuple[str, int]]]:
+    asked: Counter[tuple[str, int]] = Counter()
 
-    def once() -> Sequence[str]:
-        asked.append(1)
-        return [PUBLIC] if len(asked) == 1 else ["127.0.0.1"]
+    def script(name: str, kind: int) -> Sequence[str]:
+        if name == "end.invalid":
+            return ["127.0.0.1"] if kind == A else []
+        asked[name, kind] += 1
+        return KINDS[name.split(".")[1]](kind, asked[name, kind] - 1)
 
-    with listening(PUBLIC) as port, dns_server(once) as dns:
-        (report,) = scan(monkeypatch, dns, 1, port)
-    assert len(asked) == 1
-    assert report.addresses[0].probes[0].state == "open"
+    return script, asked
 
 
-def test_a_pinned_address_is_judged_again_when_its_target_goes_on():
-    address = ip_address("127.0.0.1")
-    item = Item(key=0, target=parse_target("x.invalid"), ports=(1, 2), known={address: ()})
-    tools = Tools(options=Options(scope=replace(SCOPE), intel=IntelOptions(offline=True)))
-    ((_, report),) = pipeline.scan([item], tools)
+def names(count: int) -> list[str]:
+    kinds = list(KINDS)
+    return [f"host-{n}.{kinds[n % len(kinds)]}.invalid" for n in range(count)]
+
+
+def test_in_a_thousand_tries_no_answer_leads_to_the_canary(monkeypatch):
+    script, asked = scripted()
+    hosts = names(TRIES)
+    with listeners() as machine, dns_server(script) as lookup:
+        reports = scan(monkeypatch, lookup, hosts, machine.port)
+        seen = machine.seen()
+    for host, report in zip(hosts, reports, strict=True):
+        kind = host.split(".")[1]
+        assert (report.outcome is Outcome.DONE) == (kind in IN_SCOPE), (host, report.error)
+        if kind in IN_SCOPE:
+            assert [str(address.address) for address in report.addresses] == [PUBLIC]
+            assert report.addresses[0].probes[0].state == "open"
+        else:
+            assert report.error_code == "refused_scope", (host, report.error)
+    assert seen == {PUBLIC: sum(host.split(".")[1] in IN_SCOPE for host in hosts)}
+    assert set(asked.values()) == {1}  # each name once: what was judged is what is connected to
+
+
+def test_a_name_that_has_flipped_is_refused_the_next_time(monkeypatch):
+    script, _ = scripted()
+    hosts = [f"host-{n}.flip.invalid" for n in range(20)]
+    with listeners() as machine, dns_server(script) as lookup:
+        first = scan(monkeypatch, lookup, hosts, machine.port)
+        machine.seen()
+        second = scan(monkeypatch, lookup, hosts, machine.port)
+        assert machine.seen() == {}
+    assert {report.outcome for report in first} == {Outcome.DONE}
+    assert {report.error_code for report in second} == {"refused_scope"}
+
+
+def test_the_canary_does_see_who_comes_where_the_loopback_is_allowed(monkeypatch):
+    script, _ = scripted()
+    hosts = ["host.flop.invalid", "host.both.invalid", "host.chain.invalid", "host.chain-cut.invalid"]
+    with listeners() as machine, dns_server(script) as lookup:
+        scan(monkeypatch, lookup, hosts, machine.port, ScopeOptions(allow=LOOPBACK))
+        assert machine.seen() == {"127.0.0.1": 3, "::1": 1, PUBLIC: 1}
+
+
+@pytest.mark.parametrize("denied", ["127.0.0.1", "10.0.0.1", "::1", "169.254.169.254", "64:ff9b::7f00:1"])
+@pytest.mark.parametrize("beside", [(), (PUBLIC,)])
+def test_a_pinned_address_is_judged_again_when_its_target_goes_on(denied, beside):
+    """The operator may have denied it since, or somebody may have written to the database."""
+    with listeners() as machine:
+        known = {ip_address(text): () for text in (*beside, denied)}
+        item = Item(key=0, target=parse_target("x.invalid"), ports=(machine.port,), known=known)
+        ((_, report),) = pipeline.scan([item], Tools(options=Options(scope=SCOPE, intel=OFFLINE)))
+        assert machine.seen() == {}
     assert isinstance(report, Report)
-    assert report.outcome is Outcome.REFUSED
+    assert (report.outcome, report.error_code) == (Outcome.REFUSED, "refused_scope")
