@@ -148,7 +148,7 @@ def paths(token: str) -> dict[str, str]:
         "jobs: nothing begins so": f"{jobs}?q=zzz",
         "results: first page": results,
         "results: page 200, the last that is counted": f"{results}?p=200",
-        "results: a rare level": f"{results}?risk_level__exact=critical",
+        "results: a rare level": f"{results}?risk_level=critical",
         "results: a state nobody has": f"{results}?state__exact=error",
         "results: mode of the job": f"{results}?job__mode__exact=ai",
         "results: owner of the job": f"{results}?job__owner__id__exact=3",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 _API_KEY = re.compile(r"ipi_[A-Za-z0-9]{8}(?:\.|%2[Ee])[A-Za-z0-9]+")
+_PLAIN = logging.Formatter()
 
 
 class OneLineFormatter(logging.Formatter):
@@ -29,11 +30,18 @@ class SecretFilter(logging.Filter):
         self._secrets = [secret for secret in secrets if len(secret) >= 8]
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true; the record is rewritten if it holds a secret."""
+        """Always true; the record is rewritten if it holds a secret, in its message or in its traceback."""
         text = record.getMessage()
+        shown = self._without_secrets(text)
+        if shown != text:
+            record.msg, record.args = shown, ()
+        if record.exc_info:  # a formatter prints what stands in exc_text, and formats the exception only if that is empty
+            text = record.exc_text or _PLAIN.formatException(record.exc_info)
+            record.exc_text = self._without_secrets(text)
+        return True
+
+    def _without_secrets(self, text: str) -> str:
         shown = _API_KEY.sub("[key]", text)
         for secret in self._secrets:
             shown = shown.replace(secret, "[secret]")
-        if shown != text:
-            record.msg, record.args = shown, ()
-        return True
+        return shown

@@ -255,6 +255,19 @@ def test_a_list_brings_none_of_the_json_from_the_database(admin_client, everythi
             assert not [query for query in queries.captured_queries if f'"{column}"' in query["sql"]], column
 
 
+@pytest.mark.parametrize("path", ["scanjob", "targetresult", "sourcereply"])
+def test_no_list_reads_its_whole_table_to_offer_values(admin_client, everything, path):
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(f"/admin/scans/{path}/")
+    assert not [query for query in queries.captured_queries if "DISTINCT" in query["sql"]]
+
+
+def test_replies_of_sources_are_filtered(admin_client, everything):
+    for query, found in {"source=ip-api": 1, "state=ok": 1, "state=empty": 0, "source=other": 0}.items():
+        page = admin_client.get(f"/admin/scans/sourcereply/?{query}").content.decode()
+        assert page.count('class="action-select"') == found, query
+
+
 def test_a_long_list_is_counted_no_further_than_needed_and_says_so(admin_client, monkeypatch):
     monkeypatch.setattr(base, "MAX_COUNTED", 60)
     make_job(*(f"127.66.0.{n}" for n in range(1, 81)))

@@ -168,3 +168,15 @@ def test_short_values_are_no_secrets():
     kept = record("port %s", 8000)
     SecretFilter(["80"]).filter(kept)
     assert kept.getMessage() == "port 8000"
+
+
+def test_a_secret_in_a_traceback_is_not_logged_either():
+    secret = "AIza-not-a-real-key"
+    try:
+        raise ValueError(f"GET /?key={secret} with ipi_abcdefgh.0123456789")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    SecretFilter([secret]).filter(record)
+    line = OneLineFormatter().format(record)
+    assert "ValueError: GET /?key=[secret] with [key]" in line
+    assert secret not in line

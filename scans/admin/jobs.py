@@ -10,7 +10,7 @@ from django.contrib.admin.options import ModelAdmin as StockAdmin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 
-from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin
+from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
 from scans.admin.export import export_response
 from scans.admin.search import job_query, result_query
 from scans.models import ScanJob, TargetAddress, TargetResult
@@ -27,21 +27,23 @@ MAX_JOBS = 100  # for an action that takes a while for each; a purge of more is 
 MAX_NAMED = 50
 
 
-class RiskFilter(admin.SimpleListFilter):
+class LevelFilter(ValueFilter):
+    """Results of one level."""
+
+    title = "risk level"
+    parameter_name = "risk_level"
+    values = tuple(level.value for level in WORST_FIRST)
+
+
+class RiskFilter(LevelFilter):
     """Jobs of which at least one target has this level."""
 
     title = "risk of a target"
     parameter_name = "risk"
 
-    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        """The levels, worst first."""
-        return [(level.value, level.value) for level in WORST_FIRST]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ScanJob]) -> QuerySet[ScanJob]:
-        """Narrowed down, if a level is chosen."""
-        if self.value() is None:
-            return queryset
-        return queryset.filter(Exists(TargetResult.objects.filter(job=OuterRef("pk"), risk_level=self.value())))
+    def narrowed(self, queryset: QuerySet[ScanJob], value: str | None) -> QuerySet[ScanJob]:
+        """By an index of the results."""
+        return queryset.filter(Exists(TargetResult.objects.filter(job=OuterRef("pk"), risk_level=value)))
 
 
 @admin.register(ScanJob)
@@ -151,7 +153,7 @@ class TargetResultAdmin(ReadOnlyAdmin):
     """Results, one a target."""
 
     list_display = ("target", "ip_address", "risk_level", "risk_score", "state", "job", "finished_at")
-    list_filter = ("state", "risk_level", "job__mode", ("job__owner", admin.RelatedFieldListFilter))
+    list_filter = ("state", LevelFilter, "job__mode", ("job__owner", admin.RelatedFieldListFilter))
     list_select_related = ("job",)
     ordering = ("-id",)
     search_fields = ("target",)  # switches the box on; search.py decides what is looked for

@@ -5,8 +5,24 @@ from __future__ import annotations
 from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin
+from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
+from scans.core.intel import SOURCES
+from scans.core.types import SourceState
 from scans.models import RateBucket, SourceReply, WorkerHeartbeat
+
+
+class SourceFilter(ValueFilter):
+    """Replies of one source."""
+
+    title = parameter_name = "source"
+    values = tuple(source.name for source in SOURCES)
+
+
+class SourceStateFilter(ValueFilter):
+    """Replies of one kind: only those that are kept."""
+
+    title = parameter_name = "state"
+    values = (SourceState.OK.value, SourceState.EMPTY.value)
 
 
 @admin.register(SourceReply)
@@ -14,7 +30,7 @@ class SourceReplyAdmin(PurgeableAdmin):
     """What sources said, until it expires; deleted, it is asked again."""
 
     list_display = ("source", "address", "state", "observed_at", "expires_at")
-    list_filter = ("source", "state")
+    list_filter = (SourceFilter, SourceStateFilter)
     ordering = ("-id",)
     search_fields = ("=address",)
 
