@@ -155,16 +155,19 @@ def _address_dict(address: AddressReport) -> Json:
     }
 
 
-class _Same:
-    """Remembers what was last made of which tuple: the refused targets of a job share one, and it may be long."""
+class _Last:
+    """What was last made of which tuple: the refused targets of a job share one, and it may be long.
 
-    given: object = None
-    made: Mapping[str, Any] = MappingProxyType({})
+    One pair, read once and replaced whole: several threads come by here, and none may see one's tuple with another's dict.
+    """
+
+    pair: tuple[object, Mapping[str, Any]] = (None, MappingProxyType({}))
 
 
 def _probes_dict(probes: tuple[Probe, ...]) -> Mapping[str, Any]:
-    if _Same.given is probes:
-        return _Same.made
+    given, known = _Last.pair
+    if given is probes:
+        return known
     ports: dict[PortState, list[int]] = {state: [] for state in PortState}
     for probe in probes:
         ports[probe.state].append(probe.port)
@@ -174,7 +177,7 @@ def _probes_dict(probes: tuple[Probe, ...]) -> Mapping[str, Any]:
         "port_states": {state.value: compact(found) for state, found in ports.items()},
         "probes": [_probe_list(probe) for probe in listed],
     }
-    _Same.given, _Same.made = probes, made
+    _Last.pair = (probes, made)
     return made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
 from scans.core.ports import expand
 from scans.models import AiChoice, Mode, ScanJob, TargetState
 from scans.services import audit
@@ -28,18 +30,18 @@ def rerun_job(job: ScanJob, *, only_failed: bool, owner: int | None, by: Origin)
     )
     if not items:
         raise NothingToRerunError
-    again = submit_scan(
-        ScanRequest(
-            items=items,
-            ports=expand(job.ports),
-            mode=Mode(job.mode),
-            ai=AiChoice(job.ai),
-            owner=owner,
-            via=by["via"],
-            address=by["address"],
-            label=job.label,
-            tags=tuple(job.tags.values_list("name", flat=True)),
-        )
+    request = ScanRequest(
+        items=items,
+        ports=expand(job.ports),
+        mode=Mode(job.mode),
+        ai=AiChoice(job.ai),
+        owner=owner,
+        via=by["via"],
+        address=by["address"],
+        label=job.label,
+        tags=tuple(job.tags.values_list("name", flat=True)),
     )
-    audit.record(Action.RERUN, **by, job_token=job.token, new_token=again.token, targets=again.total_targets)
+    with transaction.atomic():
+        again = submit_scan(request)
+        audit.record(Action.RERUN, **by, job_token=job.token, new_token=again.token, targets=again.total_targets)
     return again

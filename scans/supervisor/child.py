@@ -41,7 +41,7 @@ class Child:
     def start(self) -> None:
         """Start it. Only from the main thread: the kernel takes the end of the thread that forked for the parent's."""
         shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
-        self._process = subprocess.Popen([*shim, *self._command], env=self._env, start_new_session=True)  # noqa: S603
+        self._process = subprocess.Popen([*shim, *self._command], env=self._env, start_new_session=True)  # noqa: S603 - no shell, our own argv
         self._started_at = time.monotonic()
 
     def has_ended(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -375,3 +376,24 @@ def strings(value: object) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in strings(item)]
     return [value] if isinstance(value, str) else []
+
+
+def test_threads_never_see_the_ports_of_one_host_under_another():
+    seen = REPORTS["open"].addresses[0]
+    reports = [
+        replace(REPORTS["open"], addresses=(replace(seen, probes=(Probe(n, PortState.OPEN, "syn-ack", 1, 1.0),)),))
+        for n in (1, 2)
+    ]
+    wrong = []
+
+    def look(report: Report, port: int) -> None:
+        for _ in range(3000):
+            if evidence_dict(report)["addresses"][0]["port_states"]["open"] != str(port):
+                wrong.append(port)
+
+    threads = [threading.Thread(target=look, args=(report, n)) for n, report in enumerate(reports, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
