@@ -1,4 +1,4 @@
-"""The real django-q2 cluster on the test database, in a process group of its own."""
+"""The real django-q2 cluster on the test database, alone or under the supervisor; whatever it started ends with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,3 +55,31 @@ def cluster(name: str = "scan", **changes: str) -> Iterator[subprocess.Popen[byt
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
+
+
+@contextmanager
+def workers(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The supervisor with its clusters, as on a worker host: what is killed below it comes back, and a stall is healed."""
+    command = [sys.executable, "manage.py", "worker"]
+    process = subprocess.Popen(command, cwd=ROOT, env=child_environment(**changes), start_new_session=True)
+    try:
+        yield process
+    finally:
+        below = descendants(process.pid)
+        process.kill()  # and the kernel all below it
+        process.wait(10)
+        for pid in below:
+            assert gone(pid), f"process {pid} outlived its supervisor"
+
+
+def gone(pid: int, *, seconds: float = 5) -> bool:
+    """Whether a process ended in time; one that only waits to be collected has."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False

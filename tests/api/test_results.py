@@ -9,9 +9,9 @@ import tracemalloc
 
 import pytest
 
-from scans import selectors
 from scans.api.export import CSV_COLUMNS
 from scans.models import TargetResult
+from scans.selectors import results
 from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
 
 pytestmark = pytest.mark.django_db
@@ -94,7 +94,7 @@ def exported(client, job, extension: str) -> str:
 
 @pytest.mark.parametrize("rows_at_a_time", [1, 50])
 def test_the_json_export_is_the_document_and_every_result_has_its_place(client, job, monkeypatch, rows_at_a_time):
-    monkeypatch.setattr(selectors, "STREAMED_ROWS", rows_at_a_time)
+    monkeypatch.setattr(results, "STREAMED_ROWS", rows_at_a_time)
     found = json.loads(exported(client, job, "json"))
     document = client.get(f"/scan/{job.token}").json()
     assert ordinals(found) == [0, 1, 2, 3, 4, 6]

@@ -1,0 +1,93 @@
+"""The targets of one job and what came of them, in the order submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.fields.json import KT
+
+from scans.core import wire
+from scans.models import OPEN_STATES, ScanJob, TargetResult
+
+STREAMED_ROWS = 50  # at a time; a row with a thousand ports is some 100 kB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultFilters:
+    """What a list of results is narrowed to."""
+
+    risk: str | None = None
+    outcome: str | None = None
+
+
+def listed_results(
+    job: ScanJob, filters: ResultFilters, *, after: int, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A page of the finished targets behind this ordinal, and the ordinal at which it ends; None on the last page."""
+    columns = {"risk_level": filters.risk, "state": filters.outcome}
+    rows = finished_targets(job).filter(**{name: value for name, value in columns.items() if value is not None})
+    found = list(rows.filter(ordinal__gt=after)[: limit + 1])
+    page = [numbered_result(row) for row in found[:limit]]
+    return page, page[-1]["ordinal"] if len(found) > limit else None
+
+
+def streamed_results(job: ScanJob) -> Iterator[dict[str, Any]]:
+    """The finished targets one after another: a few in memory at a time, and no cursor left open for a slow client."""
+    last = -1
+    while rows := list(finished_targets(job).filter(ordinal__gt=last)[:STREAMED_ROWS]):
+        yield from (numbered_result(row) for row in rows)
+        last = rows[-1].ordinal
+
+
+def numbered_result(row: TargetResult) -> dict[str, Any]:
+    """A result that stands without its neighbours: with its place in the submission."""
+    return {"ordinal": row.ordinal, **wire_result(row)}
+
+
+def finished_targets(job: ScanJob) -> QuerySet[TargetResult]:
+    """The targets that have their result, in the order submitted."""
+    return job.targets.exclude(state__in=OPEN_STATES).order_by("ordinal").defer("partial", "spec")
+
+
+def job_targets(job: ScanJob) -> QuerySet[TargetResult]:
+    """All targets in the order submitted, with the columns that lists show."""
+    return job.targets.order_by("ordinal").defer("evidence", "partial", "spec")
+
+
+def target_by_number(job: ScanJob, number: int) -> TargetResult | None:
+    """The target with this number, counted from 1 as people see it."""
+    return job.targets.filter(ordinal=number - 1).first() if number >= 1 else None
+
+
+def listed_targets(job: ScanJob) -> QuerySet[TargetResult]:
+    """All targets as a job's page lists them. A row brings single values and none of its JSON, however many its ports."""
+    first = "evidence__addresses__0"
+    return (
+        job_targets(job)
+        .defer("evidence", "verdict", "summary", "partial", "spec")
+        .annotate(
+            worst_finding=KT("verdict__findings__0__title"),
+            answered=KT("verdict__completeness__ports_answered"),
+            tested=KT("verdict__completeness__ports_tested"),
+            error=KT("evidence__error__detail"),
+            ports=KT(f"{first}__port_states__open"),
+            second_address=KT("evidence__addresses__1__address"),
+            organisation=KT(f"{first}__sources__0__facts__organisation"),
+            isp=KT(f"{first}__sources__0__facts__isp"),
+            country=KT(f"{first}__sources__0__facts__country"),
+        )
+    )
+
+
+def wire_result(row: TargetResult) -> dict[str, Any]:
+    """One entry of results[]; only for a target that has its result."""
+    return wire.wire_result(*row.parts)
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
