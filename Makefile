@@ -3,16 +3,16 @@
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev
+.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev screenshots audit
 
 help: ## Print this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 run: installed ## Start everything on this machine
 	@exec $(PYTHON) manage.py up
 
 demo: installed ## Start everything with services to find on this machine; nothing leaves it
-	@exec $(PYTHON) demo/run.py
+	@exec $(PYTHON) -m demo
 
 worker: installed ## Start the workers alone, on a further host
 	@exec $(PYTHON) manage.py worker
@@ -41,6 +41,12 @@ fuzz: installed-dev ## Send 10,000 requests made from the API's own schema, and 
 
 docs: installed ## Write the pages that are made from the sources and the rules
 	@$(PYTHON) docs/generate.py
+
+screenshots: installed-dev ## Take the pictures in docs/screenshots anew, of a demo of its own
+	@$(PYTHON) -m demo.screenshots
+
+audit: installed-dev ## Ask a vulnerability service about the locked requirements; needs the internet
+	@.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
 
 lock: installed-dev ## Write both requirements files anew, with exact versions and hashes
 	.venv/bin/uv pip compile -q --generate-hashes --no-header -p $(PYTHON) requirements.in -o requirements.txt

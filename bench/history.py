@@ -1,15 +1,17 @@
-"""How long the admin and the history take to read with 100,000 results, and a purge to delete them, on both databases.
+"""How long pages, admin and API take to read over a long history, and a purge to delete it, on both databases.
 
-    .venv/bin/python bench/history.py             # on SQLite, then on a throw-away Postgres if this machine has one
-    .venv/bin/python bench/history.py --results 20000
+    .venv/bin/python bench/history.py                     # 100,000 results on SQLite, then on a throw-away Postgres
+    .venv/bin/python bench/history.py --results 1000000   # some ten minutes and 20 GB
+    .venv/bin/python bench/history.py --only dashboard    # the requests whose name holds this; no purge
 
-Prints p50 and p95 of whole requests, in-process, as a member of staff; then the longest transaction of a purge. The
-machine is part of the result: read ratios.
+Prints p50 and p95 of whole requests, in-process, as a member of staff or as somebody who sees their own jobs; then the
+longest transaction of a purge. The machine is part of the result: read ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -18,25 +20,32 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 20
 TARGETS_A_JOB = 100
 LEVELS = "CASE WHEN ordinal < 50 THEN 'low' WHEN ordinal < 80 THEN 'medium' WHEN ordinal < 95 THEN 'high' ELSE 'unknown' END"
-LIMIT_SECONDS = 170  # of both databases together
+LIMIT_SECONDS = 170  # of both databases together, and as much again for each hundred thousand results
+TAGS = 20
+PORTS_A_DAY, COUNTRIES_A_DAY = 300, 60  # that the daily counts of a busy installation tell apart
+FRESH_COUNTS = 2000  # not folded yet: what forty workers add in some seconds
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=int, default=100_000)
+    parser.add_argument("--only", default="", help="measure the requests whose name holds this, and no purge")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
-        measure(arguments.results)
+        measure(arguments.results, only=arguments.only)
         return 0
-    inside = [sys.executable, __file__, "--inside", "--results", str(arguments.results)]
-    give_up_at = time.monotonic() + LIMIT_SECONDS
-    for command, url in ((inside, ""), ([sys.executable, "tests/with_postgres.py", "--", *inside], "")):
+    inside = [sys.executable, __file__, "--inside", "--results", str(arguments.results), "--only", arguments.only]
+    commands = {"sqlite": inside, "postgresql": [sys.executable, "tests/with_postgres.py", "--", *inside]}
+    give_up_at = time.monotonic() + LIMIT_SECONDS * (1 + arguments.results / 100_000)
+    for command, url in ((command, "") for name, command in commands.items() if arguments.database in (name, "both")):
         with tempfile.TemporaryDirectory(prefix="ipscanner-bench-") as directory:
             env = {**os.environ, "TEST_DATA_DIR": directory, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
             env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
@@ -44,7 +53,7 @@ def main() -> int:
     return 0
 
 
-def measure(results: int) -> None:
+def measure(results: int, *, only: str) -> None:
     import django
 
     django.setup()
@@ -56,13 +65,16 @@ def measure(results: int) -> None:
     token = fill(results)
     seconds, jobs = time.monotonic() - began, results // TARGETS_A_JOB
     print(f"\n{connection.vendor}: {results:,} results in {jobs:,} jobs, built in {seconds:.0f} s")
-    print(f"{'request':58} {'p50 ms':>8} {'p95 ms':>8} {'queries':>8}")
-    for name, path in paths(token).items():
-        times, queries = timed(path)
-        print(
-            f"{name:58} {statistics.median(times):8.1f} {statistics.quantiles(times, n=20)[-1]:8.1f} {queries:8}", flush=True
-        )
-    purge_all()
+    print(f"{'request':58} {'p50 ms':>8} {'p95 ms':>8} {'cpu ms':>8} {'queries':>8}")
+    requests = [("staff", *request) for request in paths(token).items()]
+    requests += [("owner1", f"{name}, as its owner", path) for name, path in own_paths(token).items()]
+    for user, name, path in requests:
+        if only in name:
+            times, cpu, queries = timed(path, user=user)
+            p95 = statistics.quantiles(times, n=20)[-1]
+            print(f"{name:58} {statistics.median(times):8.1f} {p95:8.1f} {cpu:8.1f} {queries:8}", flush=True)
+    if not only:
+        purge_all()
 
 
 def fill(results: int) -> str:
@@ -76,7 +88,7 @@ def fill(results: int) -> str:
     from django.db import connection, transaction
     from django.utils import timezone
 
-    from scans.models import ScanJob
+    from scans.models import JobTag, ScanJob
     from tests.factories import make_address, make_job, make_report, make_result
 
     User.objects.create_superuser("staff", password="not used: the client logs in without")
@@ -94,7 +106,9 @@ def fill(results: int) -> str:
                 submitted=["-"], total_targets=TARGETS_A_JOB, created_at=at, started_at=at, finished_at=at,
                 state="complete", outcome="complete",
             )  # fmt: skip
+            JobTag.objects.create(job=job, name=f"tag{n % TAGS}")
             copy_targets(first.pk, job.pk, n)
+    count_days(first, [owner.pk for owner in owners], jobs)
     first.delete()
     if connection.vendor == "postgresql":  # which does so by itself within a minute; SQLite never does here
         with connection.cursor() as cursor:
@@ -132,9 +146,75 @@ def copy_targets(first: int, job: int, n: int) -> None:
         )
 
 
+def count_days(job: Any, owners: list[int], jobs: int) -> None:
+    """The daily counts of all these jobs, as the program would have them, and of more ports and countries than they have."""
+    from datetime import timedelta
+
+    from django.db import connection, transaction
+    from django.utils import timezone
+
+    from scans.models import EVERYBODY, CountKind, DailyCount
+    from scans.selectors.countries import countries
+    from scans.services import aggregates
+
+    once = aggregates.Tally()
+    for row in job.targets.all():
+        once += aggregates.result_tally(row.state, row.evidence, row.verdict)
+    for n, code in zip(range(PORTS_A_DAY), itertools.cycle(list(countries())[:COUNTRIES_A_DAY])):
+        once.add(CountKind.PORT, str(1000 + n))
+        once.add(CountKind.COUNTRY, code)
+    once.add(CountKind.JOB, "complete")
+    once.add(CountKind.WAIT, "1", milliseconds=300)
+    each = max(1, jobs // (200 * len(owners)))  # jobs of an owner on a day
+    today = timezone.now().date()
+    for owner, times in (*((owner, each) for owner in owners), (EVERYBODY, each * len(owners))):
+        tally = aggregates.Tally()
+        for key, count in once.n.items():
+            tally.n[key], tally.milliseconds[key] = count * times, once.milliseconds[key] * times
+        DailyCount.objects.bulk_create(tally.rows(day=today, owner=owner, is_folded=True), batch_size=500)
+    columns = "owner, kind, value, n, milliseconds, is_folded"
+    copy = f"INSERT INTO scans_dailycount (day, {columns}) SELECT %s, {columns} FROM scans_dailycount WHERE day = %s"
+    with transaction.atomic(), connection.cursor() as cursor:
+        for n in range(1, 200):
+            cursor.execute(copy, [today - timedelta(days=n), today])
+    fresh = once.rows(day=today, owner=owners[0], is_folded=False)
+    for _ in range(FRESH_COUNTS // len(fresh)):
+        DailyCount.objects.bulk_create(once.rows(day=today, owner=owners[0], is_folded=False), batch_size=500)
+
+
 def paths(token: str) -> dict[str, str]:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
     jobs, results = "/admin/scans/scanjob/", "/admin/scans/targetresult/"
+    middle = (timezone.now() - timedelta(days=100)).date()
     return {
+        "dashboard: 7 days": "/dashboard?days=7",
+        "dashboard: 30 days": "/dashboard",
+        "dashboard: 90 days": "/dashboard?days=90",
+        "history: newest": "/history",
+        "history: from the middle on": f"/history?before={middle}T00:00:00Z,1",
+        "history: newer than the middle": f"/history?after={middle}T00:00:00Z,1",
+        "history: state": "/history?state=complete",
+        "history: a state nobody has": "/history?state=cancelled",
+        "history: outcome": "/history?outcome=complete",
+        "history: an outcome nobody has": "/history?outcome=partial",
+        "history: a common level": "/history?level=high",
+        "history: a rare level": "/history?level=critical",
+        "history: label begins": "/history?label=office",
+        "history: nothing is labelled so": "/history?label=zzz",
+        "history: tag": "/history?tag=tag7",
+        "history: owner": "/history?owner=owner1",
+        "history: address": "/history?address=127.66.5.5",
+        "history: target begins, few do": "/history?q=host77777",
+        "history: target begins, many do": "/history?q=host7",
+        "history: target begins, all do": "/history?q=host",
+        "history: nothing begins so": "/history?q=zzz",
+        "history: a URL": "/history?q=https://host777.invalid/",
+        "history: one day": f"/history?from={middle}&to={middle}",
+        "history: several filters": f"/history?level=high&outcome=complete&tag=tag7&q=host&to={middle}",
+        "history: several filters, nothing matches": "/history?level=critical&outcome=partial&tag=tag7&q=host",
         "admin: index with the overview": "/admin/",
         "jobs: first page": jobs,
         "jobs: last page": f"{jobs}?p=20",
@@ -160,26 +240,44 @@ def paths(token: str) -> dict[str, str]:
         "source replies": "/admin/scans/sourcereply/",
         "API: a page of jobs": "/scans",
         "API: jobs with an address": "/scans?address=127.66.5.5",
+        "API: jobs with a rare level": "/scans?risk=critical",
+        "API: jobs with a tag": "/scans?tag=tag7",
+        "API: jobs with a target": "/scans?q=host77777",
         "the form with its recent jobs": "/",
         "a job's page": f"/jobs/{token}",
+        "a host's page": f"/jobs/{token}/hosts/8",
     }
 
 
-def timed(path: str) -> tuple[list[float], int]:
-    """Milliseconds of each round, after one that does not count; and the queries of one."""
+def own_paths(token: str) -> dict[str, str]:
+    """What somebody asks who sees their own jobs only, a third of all."""
+    kept = ("dashboard: 90 days", "history: newest", "history: a rare level", "history: target begins, many do",
+            "history: target begins, few do", "history: address", "API: a page of jobs")  # fmt: skip
+    return {name: path for name, path in paths(token).items() if name in kept}
+
+
+def timed(path: str, *, user: str) -> tuple[list[float], float, int]:
+    """Milliseconds of each round, after one that does not count; this process' own of one; and the queries of one.
+
+    On a shared machine the second says what the first would be if nobody else were there: on SQLite all of it.
+    """
+    from django.conf import settings
     from django.contrib.auth.models import User
     from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
     client = Client(HTTP_HOST="localhost")
-    client.force_login(User.objects.get(username="staff"))
+    client.force_login(User.objects.get(username=user))
+    settings.IS_LOCAL = user == "staff"  # in the local profile everybody sees everything
     with CaptureQueriesContext(connection) as queries:
         reply = client.get(path)
     count = len(queries)
     if reply.status_code != 200:
         raise SystemExit(f"{path} answered {reply.status_code}")
-    return [_milliseconds(lambda: client.get(path)) for _ in range(ROUNDS)], count
+    began = time.process_time()
+    times = [_milliseconds(lambda: client.get(path)) for _ in range(ROUNDS)]
+    return times, 1000 * (time.process_time() - began) / ROUNDS, count
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

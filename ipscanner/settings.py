@@ -11,6 +11,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -48,6 +49,18 @@ def rate(name: str, default: str) -> tuple[int, int] | None:
             f"{name}={text!r} is not a rate like 60/min: a number and one of {', '.join(RATE_UNITS)}."
         )
     return int(number), RATE_UNITS[unit]
+
+
+def broker_password(name: str, url: str) -> str:
+    """The password in a Redis address, so that no log shows it. Raises ImproperlyConfigured for another kind of address."""
+    try:
+        parts = urlsplit(url)
+        is_redis = parts.scheme in ("redis", "rediss", "unix") and bool(parts.hostname or parts.path) and parts.port != 0
+    except ValueError:
+        is_redis = False
+    if url and not is_redis:  # without repeating it: it may hold a password
+        raise ImproperlyConfigured(f"{name} is not an address like redis://127.0.0.1:6379/0.")
+    return unquote(parts.password or "") if url else ""
 
 
 def networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -101,6 +114,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "scans.api.throttles.RateLimitHeaders",
+    "scans.web.admission.ComeBackLater",
     *([] if IS_LOCAL else ["scans.web.login.LoginRequired"]),
     "axes.middleware.AxesMiddleware",  # the last one: it replaces the answer to a login that was locked out
 ]
@@ -117,6 +131,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "scans.web.frame.frame",
             ]
         },
     }
@@ -147,6 +162,7 @@ AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 # How much one key or one browser session may ask; all keys and the session of one user together twice as much.
 QUOTAS = {
     "submit": rate("THROTTLE_SUBMIT", "0" if IS_LOCAL else "60/min"),
+    "preview": None if IS_LOCAL else (120, 60),  # while somebody types in the form: it reads as much and stores nothing
     "read": rate("THROTTLE_READ", "0" if IS_LOCAL else "600/min"),
     "login": rate("THROTTLE_LOGIN", "0" if IS_LOCAL else "30/min"),  # by client address
 }
@@ -181,10 +197,16 @@ DATABASES = {"default": _database()}
 # --- Queue -------------------------------------------------------------------------------------------------------
 # Two queues, so that a slow model never holds up a probe. The messages are wake-ups: what is to do stands in our rows.
 Q_WORKERS = whole_number("Q_WORKERS", 2, high=256)
+# Redis only makes wake-ups quicker: what it loses, the reaper sends again from the rows.
+BROKER_URL = env.str("BROKER_URL", "").strip()
+BROKER_PASSWORD = broker_password("BROKER_URL", BROKER_URL)
+BROKER: dict[str, Any] = {"orm": "default"}  # stays beside the other, which goes first: the admin shows its table
+if BROKER_URL:
+    BROKER |= {"redis": BROKER_URL, "broker_class": "scans.services.broker.RedisBroker"}
 Q_CLUSTER = {
     "name": "scan",
     "label": "Task queue",
-    "orm": "default",
+    **BROKER,
     "workers": Q_WORKERS,
     "queue_limit": Q_WORKERS,  # more would be fetched ahead, and the retry clock starts at the fetch
     "bulk": 1,
@@ -213,6 +235,15 @@ SCAN_MAX_TARGETS = whole_number("SCAN_MAX_TARGETS", 1024)  # per job
 SCAN_MAX_PROBES = whole_number("SCAN_MAX_PROBES", 10_000_000)  # per job: some eighty minutes at the default rate
 SCAN_MAX_BODY_BYTES = whole_number("SCAN_MAX_BODY_BYTES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCAN_MAX_BODY_BYTES
+# What may be open at once; 0: no limit. The local profile has no limits for one person (services/admission.py).
+MAX_OPEN_JOBS_PER_OWNER = whole_number("MAX_OPEN_JOBS_PER_OWNER", 20, low=0)
+MAX_OPEN_TARGETS_PER_OWNER = whole_number("MAX_OPEN_TARGETS_PER_OWNER", 10_000, low=0)
+MAX_OPEN_JOBS = whole_number("MAX_OPEN_JOBS", 2000, low=0)
+MAX_OPEN_TARGETS = whole_number("MAX_OPEN_TARGETS", 250_000, low=0)
+MAX_QUEUE_AGE_SECONDS = whole_number("MAX_QUEUE_AGE_SECONDS", 1800, low=0)
+MIN_FREE_DISK_MB = whole_number("MIN_FREE_DISK_MB", 500, low=0)
+# Lets a monitoring system read /metrics: Authorization: Bearer <token>.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "").strip()
 
 # --- API ---------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -236,6 +267,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["scans.api.auth.MayAsk"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "defaultModelsExpandDepth": 0},
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [],  # the default gives enumerations names of their own, which change with their neighbours
 }
@@ -264,7 +296,7 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 BEHIND_TLS = env.bool("BEHIND_TLS", not IS_LOCAL)  # the server profile stands behind a proxy that ends TLS
 if BEHIND_TLS:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked from inside, by load balancers and supervisors
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # asked from inside, by load balancers and monitors
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 31_536_000, low=0)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
@@ -279,16 +311,18 @@ STORAGES = {
 }
 WHITENOISE_SKIP_COMPRESS_EXTENSIONS = ["map", "png", "gz", "woff2"]
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "ipscanner.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
+SECRETS = [SCANNER.ai.api_key, SECRET_KEY, METRICS_TOKEN, BROKER_PASSWORD]  # by their values; too short ones are left alone
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "ipscanner.logs.OneLineFormatter"}},
-    "filters": {"secrets": {"()": "ipscanner.logs.SecretFilter", "secrets": [SCANNER.ai.api_key, SECRET_KEY]}},
+    "filters": {"secrets": {"()": "ipscanner.logs.SecretFilter", "secrets": SECRETS}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

@@ -13,15 +13,17 @@ from django.db.models import F, FloatField, Q, Value
 from django.db.models.functions import Least
 from django.utils import timezone
 
-from scans.conf import worker_options
+from scans.conf import scanner_options
 from scans.core.tools import BURST, Tools
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 from scans.models import RateBucket, SourceReply
 
+CLOCKS_DIFFER = timedelta(seconds=5)  # between hosts, at most; a time further ahead is a mistake and forgotten
+
 
 def make_tools(*, stop: threading.Event) -> Tools:
-    """The tools of a worker's slice."""
-    return Tools(options=worker_options(), cache=DatabaseCache(), budget=DatabaseBudget(), stop=stop)
+    """The tools of a worker's slice. The probe rate is that of all workers: the slice draws grants (services/budgets.py)."""
+    return Tools(options=scanner_options(), cache=DatabaseCache(), budget=DatabaseBudget(), stop=stop)
 
 
 class DatabaseCache:
@@ -76,13 +78,16 @@ class DatabaseBudget:
 
     def draw(self, source: str, *, per_minute: float) -> float:
         """Take one request's worth. 0.0 when granted, otherwise the seconds until it is worth asking again."""
-        now = timezone.now()
-        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": now})
+        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": timezone.now()})
         with transaction.atomic():
             bucket = RateBucket.objects.select_for_update().get(name=source)  # SQLite's IMMEDIATE locks by itself
+            # Read once the lock is held, and never going back: time that is counted twice grows its tokens twice.
+            now = timezone.now()
+            counted_at = min(bucket.counted_at, now + CLOCKS_DIFFER)
+            now = max(now, counted_at)
             if bucket.blocked_until and bucket.blocked_until > now:
                 return (bucket.blocked_until - now).total_seconds()
-            grown = max(0.0, (now - bucket.counted_at).total_seconds()) * per_minute / 60
+            grown = (now - counted_at).total_seconds() * per_minute / 60
             tokens = min(BURST, bucket.tokens + grown)
             is_granted = tokens >= 1
             bucket.tokens, bucket.counted_at = tokens - is_granted, now

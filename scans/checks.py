@@ -1,8 +1,8 @@
 """System checks: `manage.py check` says what is misconfigured and how to fix it; `up` and `worker` refuse to start.
 
 The numbers are stable: E001 to E003 the queue, E004 and E005 the database's settings, E006 the secret key, E007 a
-database file that is not ours, E008 the address to listen on. The reasons are measured failures, and each
-stands in the hint.
+database file that is not ours, E008 the address to listen on, E009 to E013 the way of the wake-ups, W001 limits that
+contradict one another. The reasons are measured failures, and each stands in the hint.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from urllib.parse import quote
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 MIN_SECRET_CHARS = 50
 MIN_SECRET_DISTINCT = 5
 # Keys that stand in public: Django's template, and what our own examples and tests use.
 PUBLISHED_SECRETS = ("django-insecure-", "change-me", "a-key-for-tests-only-")
+REDIS_BROKER = "scans.services.broker.RedisBroker"
+LEAST_TIMEOUT_SECONDS = 30
 CHOOSE_ANOTHER = "choose another SCAN_DB_PATH"
 
 
@@ -62,6 +64,83 @@ def _cluster_problems(name: str, cluster: Mapping[str, Any]) -> list[CheckMessag
         text = f"Q_CLUSTER: the cluster {name!r} fetches {limit} messages for {workers} workers."
         problems.append(Error(text, hint=hint, id="scans.E003"))
     return problems
+
+
+@register("queue")
+def check_wakeups(**_: Any) -> list[CheckMessage]:
+    """See wakeup_problems."""
+    return wakeup_problems(settings.Q_CLUSTER)
+
+
+def wakeup_problems(config: Mapping[str, Any]) -> list[CheckMessage]:
+    """What is wrong with the way of the messages, and with who takes them. Absent values are django-q2's defaults."""
+    problems = _broker_problems(config)
+    if config.get("sync"):
+        hint = "Unset it: it is for tests. Every submission would scan all its targets before it is answered."
+        problems.append(Error("Q_CLUSTER: sync runs the work in the web server.", hint=hint, id="scans.E010"))
+    alternatives = config.get("ALT_CLUSTERS", {})
+    if config.get("name") != "scan" or "ai" not in alternatives:
+        hint = "Name the cluster scan, and give ALT_CLUSTERS one called ai: wake-ups are sent to these two names."
+        problems.append(Error("Q_CLUSTER: nobody takes the messages of a queue.", hint=hint, id="scans.E011"))
+    for name, cluster in {"scan": config, **{n: {**config, **a} for n, a in alternatives.items()}}.items():
+        problems += _redelivery_problems(name, cluster)
+    return problems
+
+
+def _broker_problems(config: Mapping[str, Any]) -> list[CheckMessage]:
+    if config.get("broker_class") == REDIS_BROKER:
+        if config.get("redis"):
+            return []
+        return [Error("Q_CLUSTER: the Redis broker has no address.", hint="Set BROKER_URL.", id="scans.E009")]
+    if config.get("orm") == "default" and not config.get("broker_class"):
+        return []
+    hint = "Set orm to default, the database of the jobs, so that both are committed together; or set BROKER_URL for Redis."
+    return [Error("Q_CLUSTER: the broker is neither our database nor our Redis.", hint=hint, id="scans.E009")]
+
+
+def _redelivery_problems(name: str, cluster: Mapping[str, Any]) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    if not cluster.get("ack_failures") or cluster.get("max_attempts", 0) != 1:
+        hint = (
+            "Set ack_failures to True and max_attempts to 1: attempts are counted in our rows, a message is only a wake-up."
+        )
+        text = f"Q_CLUSTER: the cluster {name!r} hands a failed message out again."
+        problems.append(Error(text, hint=hint, id="scans.E012"))
+    timeout, bulk, limit = cluster.get("timeout") or 0, cluster.get("bulk", 1), cluster.get("queue_limit", 1)
+    if 0 < timeout < LEAST_TIMEOUT_SECONDS:
+        hint = f"Set it to {LEAST_TIMEOUT_SECONDS} or more: a slice may take twenty seconds, and is killed at the timeout."
+        text = f"Q_CLUSTER: the cluster {name!r} kills its workers after {timeout} s."
+        problems.append(Error(text, hint=hint, id="scans.E013"))
+    if bulk != 1 or limit < cluster.get("workers", 1):
+        hint = "Set bulk to 1 and queue_limit to workers: more is taken ahead and waits, less leaves workers idle."
+        text = f"Q_CLUSTER: the cluster {name!r} takes {bulk} messages at once and holds {limit or 'any number'}."
+        problems.append(Error(text, hint=hint, id="scans.E013"))
+    return problems
+
+
+# --- Limits ------------------------------------------------------------------------------------------------------
+
+
+@register("configuration")
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """See limit_problems."""
+    return limit_problems(
+        largest_job=settings.SCAN_MAX_TARGETS,
+        open_targets={name: getattr(settings, name) for name in ("MAX_OPEN_TARGETS_PER_OWNER", "MAX_OPEN_TARGETS")},
+    )
+
+
+def limit_problems(*, largest_job: int, open_targets: Mapping[str, int]) -> list[CheckMessage]:
+    """A job that is allowed but can never be taken in, however long its owner waits. 0 is no limit."""
+    return [
+        Warning(
+            f"{name}={limit} is less than SCAN_MAX_TARGETS={largest_job}: larger jobs are allowed and never taken in.",
+            hint=f"Raise {name}, or lower SCAN_MAX_TARGETS.",
+            id="scans.W001",
+        )
+        for name, limit in open_targets.items()
+        if 0 < limit < largest_job
+    ]
 
 
 # --- Database ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from django.conf import settings
 
 from scans.core.options import Options
@@ -13,13 +11,6 @@ def scanner_options() -> Options:
     """The options of this process."""
     options: Options = settings.SCANNER
     return options
-
-
-def worker_options() -> Options:
-    """The options of one worker process: the probe rate is a promise of the whole host, so each worker has its share."""
-    options = scanner_options()
-    share = options.probe.rate_per_second / max(1, settings.Q_WORKERS)
-    return replace(options, probe=replace(options.probe, rate_per_second=share))
 
 
 def max_targets() -> int:

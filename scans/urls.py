@@ -10,18 +10,26 @@ from drf_spectacular.views import SpectacularAPIView
 
 from scans.api.docs import SwaggerView, UnknownView
 from scans.api.health import HealthView, ReadyView
+from scans.api.metrics import MetricsView
 from scans.api.viewsets import ScanViewSet
-from scans.web import keys, views
+from scans.web import dashboard, history, hosts, jobs, keys, submit, theme
 from scans.web.login import SignInView
 
 web = [
-    path("", views.submit, name="submit"),
-    path("jobs/<str:token>", views.job, name="job"),
-    path("jobs/<str:token>/hosts/<int:number>", views.host, name="host"),
+    path("", submit.submit, name="submit"),
+    path("preview", submit.preview, name="preview"),
+    path("jobs/<str:token>", jobs.job, name="job"),
+    path("jobs/<str:token>/cancel", jobs.cancel, name="job-cancel"),
+    path("jobs/<str:token>/rerun", jobs.rerun, name="job-rerun"),
+    path("jobs/<str:token>/delete", jobs.delete, name="job-delete"),
+    path("jobs/<str:token>/hosts/<int:number>", hosts.host, name="host"),
+    path("history", history.history, name="history"),
+    path("dashboard", dashboard.dashboard, name="dashboard"),
     path("keys", keys.own_keys, name="keys"),
     path("keys/<str:prefix>/revoke", keys.revoke, name="key-revoke"),
     path("login", SignInView.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
+    path("theme", theme.choose, name="theme"),
 ]
 api = [
     path("scan", ScanViewSet.as_view({"post": "create"}), name="scan-submit"),
@@ -36,6 +44,7 @@ api = [
     path("scan/<str:token>/export.csv", ScanViewSet.as_view({"get": "export_csv"}), name="scan-export-csv"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadyView.as_view(), name="readyz"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("docs", login_not_required(RedirectView.as_view(pattern_name="api-docs"))),  # where they lead decides who may

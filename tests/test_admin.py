@@ -17,6 +17,7 @@ from django_q.models import OrmQ, Task
 
 from scans.admin import base
 from scans.admin import jobs as jobs_admin
+from scans.admin import purge as purge_admin
 from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
@@ -69,7 +70,8 @@ def test_every_list_and_every_row_can_be_looked_at_and_not_changed(admin_client,
 
 def test_the_index_names_the_product_and_has_no_schedules(admin_client):
     page = admin_client.get("/admin/").content.decode()
-    assert "IP Intelligence Scanner, administration" in page
+    assert "<h1>Review and purge</h1>" in page
+    assert "IP Intelligence Scanner" in page
     assert "Scheduled tasks" not in page
 
 
@@ -273,7 +275,7 @@ def test_a_long_list_is_counted_no_further_than_needed_and_says_so(admin_client,
     make_job(*(f"127.66.0.{n}" for n in range(1, 81)))
     with CaptureQueriesContext(connection) as queries:
         page = admin_client.get("/admin/scans/targetresult/").content.decode()
-    assert "(the first 60: search or filter for others)" in page
+    assert "<h1>Target results (the first 60: search or filter for others)" in page
     counts = [
         query["sql"] for query in queries.captured_queries if "COUNT(" in query["sql"] and "targetresult" in query["sql"]
     ]
@@ -381,11 +383,11 @@ def test_the_index_says_what_waits_and_who_is_at_it(admin_client, everything):
     WorkerHeartbeat.objects.create(kind="supervisor", host="lab", pid=2, started_at=now, seen_at=now)
     WorkerHeartbeat.objects.create(kind="supervisor", host="gone", pid=3, started_at=now, seen_at=now - timedelta(minutes=1))
     said = overview_of(admin_client)
-    assert "queued: 2 running: 0 complete: 1 cancelled: 0" in said
-    assert "The oldest one waits since 2026-01-02 03:04:05 UTC." in said
-    assert "Targets without a result: 3." in said
-    assert "Hosts alive: 1, slices at work: 1." in said
-    assert "of the last day (1) ip-api: ok 1" in said
+    assert "Jobs not finished 2 queued 2, running 0, complete 1, cancelled 0" in said
+    assert "Targets waiting 3 in work 0, awaiting a summary 0" in said
+    assert "The oldest job waits since 2 Jan 2026, 03:04:05 UTC" in said
+    assert "Workers 1 alive, slices at work 1" in said
+    assert "Source answers that failed 0 in the newest 1 result of the last day ip-api: ok 1" in said
     old.delete()
 
 
@@ -398,25 +400,92 @@ def test_the_index_counts_each_state_of_each_source(admin_client):
     yesterday.scanned_at = timezone.now() - timedelta(hours=25)
     yesterday.save()
     said = overview_of(admin_client)
-    assert "last day (3)" in said
+    assert "Source answers that failed 2 in the newest 3 results" in said
     assert "rate_limited 2" in said
     assert "ok 1" in said
 
 
 def test_the_index_is_calm_when_there_is_nothing(admin_client):
     said = overview_of(admin_client)
-    assert "None waits." in said
-    assert "None is alive." in said
-    assert "None was asked." in said
+    assert "Jobs not finished 0" in said
+    assert "oldest" not in said
+    assert "none is alive, nothing will be scanned" in said
+    assert "no source was asked in the last day" in said
+    assert "Budgets on hold 0 every source may be asked" in said
+    assert "Failed logins, 24 hours 0" in said
 
 
 def test_the_index_costs_a_few_queries_however_much_there_is(admin_client, django_assert_max_num_queries):
     for n in range(1, 30):
         make_result(make_report(f"127.66.0.{n}"))
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):  # seven, the session, its user, and the workers in the frame
         admin_client.get("/admin/")
 
 
 def test_staff_who_may_not_see_jobs_see_no_numbers_of_them(client):
     client.force_login(User.objects.create_user("clerk", is_staff=True))
     assert 'id="overview"' not in client.get("/admin/").content.decode()
+
+
+def test_the_index_counts_failed_logins_and_budgets_on_hold(admin_client):
+    now = timezone.now()
+    for at in (now, now - timedelta(hours=23), now - timedelta(hours=25)):
+        AuditEvent.objects.create(at=at, action="login_failed", address="127.0.0.1")
+    for name, until in (("ip-api", now + timedelta(minutes=1)), ("shodan", now - timedelta(minutes=1))):
+        RateBucket.objects.create(name=name, tokens=0, counted_at=now, blocked_until=until)
+    said = overview_of(admin_client)
+    assert "Failed logins, 24 hours 2 in the audit trail" in said
+    assert "Budgets on hold 1 ip-api until" in said
+    assert "shodan" not in said
+
+
+# --- Purge by age --------------------------------------------------------------------------------------------------
+
+PURGE = "/admin/scans/scanjob/purge/"
+
+
+def test_a_purge_says_what_would_go_and_takes_it_only_when_sent(admin_client, everything):
+    kept = make_job("127.66.0.9")
+    ScanJob.objects.filter(pk=everything.job_id).update(finished_at=timezone.now() - timedelta(days=8))
+    assert PURGE in admin_client.get("/admin/scans/scanjob/").content.decode()
+    assert "Would go" not in admin_client.get(PURGE).content.decode()
+    asked = re.sub(r"<[^>]*>", " ", admin_client.get(PURGE, {"days": 7, "replies": "on"}).content.decode())
+    assert re.search(r"Jobs\s+1\s+Their targets\s+1\s+Replies of sources\s+1", asked)
+    assert ScanJob.objects.count() == 2
+    page = admin_client.post(PURGE, {"days": 7, "replies": "on"}, follow=True)
+    assert "Purged 1 jobs with 1 targets and 1 replies of sources." in page.content.decode()
+    assert list(ScanJob.objects.all()) == [kept]
+    assert DeletedJob.objects.get().token == everything.job.token
+    assert AuditEvent.objects.get(action="purge").actor == "admin"
+
+
+def test_a_purge_of_nothing_says_so(admin_client):
+    page = admin_client.get(PURGE, {"days": 7}).content.decode()
+    assert "Nothing is that old" in page
+    assert "for good" not in page
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x", "", "99999999999"])
+def test_a_purge_by_no_age_takes_nothing(admin_client, everything, days):
+    page = admin_client.post(PURGE, {"days": days})
+    assert page.status_code == 200
+    assert 'class="error"' in page.content.decode()
+    assert ScanJob.objects.count() == 1
+
+
+def test_a_purge_that_takes_too_long_for_one_request_says_that_more_is_left(admin_client, everything, monkeypatch):
+    monkeypatch.setattr(purge_admin, "PATIENCE_SECONDS", -1.0)
+    ScanJob.objects.update(finished_at=timezone.now() - timedelta(days=8))
+    SourceReply.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    page = admin_client.post(PURGE, {"days": 7}, follow=True).content.decode()
+    assert "More is left: purge again" in page
+    assert ScanJob.objects.count() == 1
+
+
+def test_staff_without_the_permission_cannot_purge_by_age(client, everything):
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(viewer)
+    assert PURGE not in client.get("/admin/scans/scanjob/").content.decode()
+    assert client.get(PURGE).status_code == 403
+    assert client.post(PURGE, {"days": 1}).status_code == 403

@@ -81,7 +81,7 @@ def test_the_server_profile_demands_a_login_and_passes_djangos_own_checks(tmp_pa
     ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     quotas = setting(tmp_path, "settings.QUOTAS", **server)
-    assert quotas == "{'submit': (60, 60), 'read': (600, 60), 'login': (30, 60)}"
+    assert quotas == "{'submit': (60, 60), 'preview': (120, 60), 'read': (600, 60), 'login': (30, 60)}"
     permissions = "settings.REST_FRAMEWORK['DEFAULT_PERMISSION_CLASSES']"
     assert "AllowAny" not in setting(tmp_path, permissions, **server)
     assert "LoginRequired" in setting(tmp_path, "settings.MIDDLEWARE", **server)

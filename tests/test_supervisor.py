@@ -30,7 +30,7 @@ from scans.services import heartbeats
 from scans.supervisor import watchdog
 from scans.supervisor.child import LAUNCH, LONGEST_PAUSE_SECONDS, Child
 from scans.supervisor.housekeeping import Housekeeping
-from scans.supervisor.watchdog import STALL_LOOKS, START_LOOKS, Sight, Watchdog
+from scans.supervisor.watchdog import DEATH_LOOKS, MOST_UNACKNOWLEDGED, STALL_LOOKS, START_LOOKS, Sight, Watchdog
 from tests.factories import make_job
 from tests.servers import listening, silent
 from tests.stack import ROOT, STOP_SECONDS, Stack, becomes, environment, run
@@ -258,6 +258,26 @@ def test_a_cluster_that_has_worked_is_stalled_when_nothing_moves_for_five_more_l
 
 def test_a_cluster_that_is_starting_gets_more_time():
     assert looks_until_stalled(Watchdog(), Sight(waiting=WAITING, beats=frozenset())) == START_LOOKS + 1
+
+
+def test_a_cluster_whose_processes_are_there_is_not_starting_any_more():
+    sight = Sight(waiting=WAITING, beats=frozenset(), family=frozenset({10, 11}))
+    assert looks_until_stalled(Watchdog(), sight) == STALL_LOOKS + 1
+
+
+def test_a_cluster_that_lost_a_process_and_then_does_nothing_gets_less_time():
+    dog = Watchdog()
+    assert not dog.is_stalled(1, Sight(waiting=WAITING, beats=BEATS, family=frozenset({10, 11})))
+    sight = Sight(waiting=WAITING, beats=frozenset(), family=frozenset({10, 12}))
+    assert looks_until_stalled(dog, sight) == DEATH_LOOKS + 1
+
+
+def test_a_cluster_that_acknowledges_nothing_any_more_is_replaced_once():
+    dog = Watchdog()
+    for unacknowledged in (0, MOST_UNACKNOWLEDGED):
+        assert not dog.is_stalled(1, Sight(waiting=None, beats=BEATS, unacknowledged=unacknowledged))
+    assert dog.is_stalled(1, Sight(waiting=None, beats=BEATS, unacknowledged=MOST_UNACKNOWLEDGED + 1))
+    assert not dog.is_stalled(2, Sight(waiting=None, beats=BEATS, unacknowledged=MOST_UNACKNOWLEDGED + 1))
 
 
 def test_a_cluster_without_work_is_never_stalled():

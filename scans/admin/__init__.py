@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from scans.admin import access, jobs, ops
+from scans.admin import access, accounts, jobs, ops
 
-__all__ = ["access", "jobs", "ops"]
+__all__ = ["access", "accounts", "jobs", "ops"]
 
-admin.site.site_header = "IP Intelligence Scanner, administration"
-admin.site.site_title = "IP Intelligence Scanner"
+admin.site.site_header = admin.site.site_title = "IP Intelligence Scanner"
 admin.site.index_title = "Review and purge"
+admin.site.enable_nav_sidebar = False  # the index, one link away on every page, lists the same

@@ -33,6 +33,9 @@ class ClientKeyForm(ClientKeyModelForm):
         widget=forms.CheckboxSelectMultiple,
         help_text="read: jobs and results. scan: submit, cancel, repeat, delete. admin: everybody's jobs, for staff only.",
     )
+    expiry_date = forms.DateTimeField(  # the stock widget is two fields, of which neither has a label
+        required=False, label="Valid until", widget=forms.DateTimeInput(attrs={"type": "datetime-local"}), help_text="UTC"
+    )
 
     class Meta:
         model = ClientKey
@@ -60,7 +63,6 @@ class ClientKeyAdmin(PurgeableAdmin):
     list_select_related = ("owner",)
     search_fields = ("=prefix", "^name", "=owner__username")
     search_help_text = "A whole prefix or user name, or how a name begins"
-    autocomplete_fields = ("owner",)
     actions = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -17,6 +17,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.text import capfirst
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -40,10 +41,11 @@ class CappedPaginator(AnyPaginator):
 
 
 class CappedChangeList(ChangeList):
-    """Says in its title when it shows only the first rows."""
+    """Is called what it lists, and says when it shows only the first rows."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.title = str(capfirst(self.opts.verbose_name_plural))
         if self.result_count >= MAX_COUNTED:
             self.title += f" (the first {MAX_COUNTED:,}: search or filter for others)"
 

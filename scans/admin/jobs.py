@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import ModelAdmin as StockAdmin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase
+from django.urls import URLPattern, path
 
 from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
 from scans.admin.export import export_response
+from scans.admin.purge import purge_view
 from scans.admin.search import job_query, result_query
 from scans.models import ScanJob, TargetAddress, TargetResult
 from scans.selectors import WORST_FIRST
@@ -109,6 +112,11 @@ class ScanJobAdmin(PurgeableAdmin):
         self.message_user(request, f"{n} of {len(jobs)} jobs {done}.", messages.SUCCESS if n else messages.WARNING)
 
     # --- Purge ---------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """The purge by age before the rest, which takes any word for a row's number."""
+        view = self.admin_site.admin_view(partial(purge_view, self))
+        return [path("purge/", view, name="scans_scanjob_purge"), *super().get_urls()]
 
     def get_deleted_objects(
         self, objs: Iterable[ScanJob], request: HttpRequest

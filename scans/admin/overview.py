@@ -1,19 +1,32 @@
-"""The few numbers staff look for first: is work waiting, is anybody at it, do the sources answer. Seven cheap queries."""
+"""The few numbers staff look for first: is work waiting, is anybody at it, do the sources answer, does somebody guess
+passwords. Seven cheap queries, however long the history."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count
 from django.utils import timezone
 
-from scans.models import OPEN_STATES, JobState, ScanJob, TargetResult, WorkerHeartbeat
+from scans.core.types import SourceState
+from scans.models import OPEN_STATES, AuditEvent, JobState, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat
 from scans.selectors import WORKER_SILENCE
 
 SAMPLE = 100  # of the newest results, to see how sources fare: each costs a look into its JSON
+EVENTS = 1000  # of the newest of the audit trail, which has no index on time
+FAILURES = {SourceState.FAILED, SourceState.RATE_LIMITED, SourceState.UNAUTHORIZED}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTargets:
+    """Targets without a final result."""
+
+    waiting: int
+    leased: int
+    scanned: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,24 +34,39 @@ class Overview:
     """Everything the index shows."""
 
     jobs_by_state: Mapping[str, int]
-    open_targets: int
+    targets: OpenTargets
     oldest_queued: datetime | None
     supervisors: int  # that beat lately
     slices: int
     sources: Mapping[str, Mapping[str, int]]  # by source, how often each state, in the sample
     sampled: int
+    blocked: Sequence[RateBucket]  # budgets that a source has put on hold
+    failed_logins: int
+    is_more: bool  # than were looked at
+
+    @property
+    def open_jobs(self) -> int:
+        """Queued or running."""
+        return self.jobs_by_state[JobState.QUEUED] + self.jobs_by_state[JobState.RUNNING]
+
+    @property
+    def failing(self) -> int:
+        """Answers in the sample that cost a report something."""
+        return sum(n for states in self.sources.values() for state, n in states.items() if state in FAILURES)
 
 
 def overview() -> Overview:
     """As of now."""
     now = timezone.now()
+    a_day_ago = now - timedelta(days=1)
     states = dict(ScanJob.objects.order_by().values_list("state").annotate(n=Count("pk")))
     alive = WorkerHeartbeat.objects.filter(seen_at__gte=now - WORKER_SILENCE).values_list("kind", flat=True)
     beats = Counter(alive)
-    sources, sampled = _sources(since=now - timedelta(days=1))
+    sources, sampled = _sources(since=a_day_ago)
+    failed_logins, is_more = _failed_logins(since=a_day_ago)
     return Overview(
         jobs_by_state={state.value: states.get(state.value, 0) for state in JobState},
-        open_targets=TargetResult.objects.filter(state__in=OPEN_STATES).count(),
+        targets=_open_targets(),
         oldest_queued=ScanJob.objects.filter(state=JobState.QUEUED)
         .order_by("created_at")
         .values_list("created_at", flat=True)
@@ -47,7 +75,23 @@ def overview() -> Overview:
         slices=beats[WorkerHeartbeat.Kind.SLICE],
         sources=sources,
         sampled=sampled,
+        blocked=list(RateBucket.objects.filter(blocked_until__gt=now).order_by("name")),
+        failed_logins=failed_logins,
+        is_more=is_more,
     )
+
+
+def _open_targets() -> OpenTargets:
+    rows = TargetResult.objects.filter(state__in=OPEN_STATES).order_by().values_list("state").annotate(n=Count("pk"))
+    n = Counter(dict(rows))
+    return OpenTargets(waiting=n[TargetState.PENDING], leased=n[TargetState.LEASED], scanned=n[TargetState.SCANNED])
+
+
+def _failed_logins(*, since: datetime) -> tuple[int, bool]:
+    """How many of the newest events are failed logins of that time; and whether older ones of it were not looked at."""
+    newest = list(AuditEvent.objects.order_by("-id").values_list("at", "action")[:EVENTS])
+    lately = [action for at, action in newest if at >= since]
+    return lately.count(AuditEvent.Action.LOGIN_FAILED), len(lately) == EVENTS
 
 
 def _sources(*, since: datetime) -> tuple[dict[str, dict[str, int]], int]:

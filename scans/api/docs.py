@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from csp.decorators import csp_update
+from django.contrib.auth.views import redirect_to_login
+from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularSwaggerSplitView
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotAuthenticated, NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +21,15 @@ from scans.models import KEY_PREFIX
 
 @method_decorator(csp_update({"img-src": ["'self'", "data:"]}), name="dispatch")
 class SwaggerView(SpectacularSwaggerSplitView):
-    """Swagger without inline script; its icons are data: images."""
+    """Swagger without inline script, in the frame of the other pages; its icons are data: images."""
+
+    template_name = "scans/api_docs.html"
+
+    def handle_exception(self, exc: Exception) -> HttpResponseBase:  # type: ignore[override] # a redirect is none of DRF's
+        """Lead a stranger with a browser to the login; a program gets the problem, as everywhere."""
+        if isinstance(exc, NotAuthenticated) and "text/html" in self.request.headers.get("Accept", ""):
+            return redirect_to_login(self.request.get_full_path())
+        return super().handle_exception(exc)
 
 
 class UnknownView(APIView):

@@ -19,6 +19,7 @@ from rest_framework.views import set_rollback
 
 from scans.core.targets import MAX_REJECTED
 from scans.core.text import clean_text
+from scans.services.admission import AdmissionRefusedError
 from scans.services.idempotency import IdempotencyInFlightError, IdempotencyMismatchError
 from scans.services.problems import InvalidSubmissionError
 
@@ -70,6 +71,15 @@ class LengthRequiredError(exceptions.APIException):
     default_code = "length_required"
 
 
+class ComeBackError(exceptions.APIException):
+    """429 or 503: a submission at a bad time, as the service has decided."""
+
+    def __init__(self, refused: AdmissionRefusedError) -> None:
+        super().__init__(f"{refused.detail} Nothing was stored.", refused.code)
+        self.status_code = refused.status
+        self.wait = refused.retry_after_seconds
+
+
 def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler: every exception of a view becomes a problem, also the unexpected one."""
     set_rollback()
@@ -81,6 +91,8 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
         return _problem(422, "idempotency_mismatch", f"This Idempotency-Key was used for another body. {NOTHING_STORED}")
     if isinstance(error, IdempotencyInFlightError):
         error = ConflictError("The first request with this Idempotency-Key is not answered yet: repeat it.", "in_flight")
+    if isinstance(error, AdmissionRefusedError):
+        error = ComeBackError(error)
     if isinstance(error, RequestDataTooBig):
         error = BodyTooLargeError("The body is too large.")
     if isinstance(error, Http404):

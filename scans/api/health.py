@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import DatabaseError
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +14,14 @@ from rest_framework.views import APIView
 
 from scans import selectors
 from scans.api.documents import HealthSerializer
+from scans.selectors.metrics import queue_age_seconds
+from scans.services.admission import MEGABYTE, free_disk_bytes
+
+
+class ReadySerializer(HealthSerializer):
+    """A probe's answer, and what will become a problem."""
+
+    warnings = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class HealthView(APIView):
@@ -33,11 +44,30 @@ class ReadyView(APIView):
     permission_classes = (AllowAny,)
     throttle_classes = ()
 
-    @extend_schema(tags=["health"], operation_id="readyz", responses={200: HealthSerializer, 503: HealthSerializer})
+    @extend_schema(tags=["health"], operation_id="readyz", responses={200: ReadySerializer, 503: ReadySerializer})
     def get(self, request: Request) -> Response:
-        """200, or 503 with every reason and its remedy."""
+        """200, or 503 with every reason and its remedy. Warnings change nothing: reading works, and jobs go on."""
+        warnings = _disk_warnings()
         try:
             reasons = selectors.unready_reasons()
+            if not reasons:
+                warnings += _queue_warnings()
         except DatabaseError:
             reasons = ["The database does not answer."]
-        return Response({"status": "unready" if reasons else "ok", "reasons": reasons}, status=503 if reasons else 200)
+        answer = {"status": "unready" if reasons else "ok", "reasons": reasons}
+        answer |= {"warnings": warnings} if warnings else {}
+        return Response(answer, status=503 if reasons else 200)
+
+
+def _disk_warnings() -> list[str]:
+    free = free_disk_bytes()
+    if free is None or free >= settings.MIN_FREE_DISK_MB * MEGABYTE:
+        return []
+    return [f"New jobs are refused, the disk has {free // MEGABYTE:,} MB free: make room, or run manage.py purge."]
+
+
+def _queue_warnings() -> list[str]:
+    waited = queue_age_seconds(timezone.now())
+    if not 0 < settings.MAX_QUEUE_AGE_SECONDS < waited:
+        return []
+    return [f"New jobs are refused, the oldest has waited {int(waited):,} s for a worker: start more workers."]

@@ -26,8 +26,8 @@ REASONS = {
     413: "The body is too large",
     415: "Not application/json",
     422: "Bad input: `errors` names each with a pointer",
-    429: "Too many requests; `Retry-After` says when to come back",
-    503: "The database did not answer",
+    429: "Too many requests, or too much open already; `Retry-After` says when to come back",
+    503: "The database did not answer, or no new jobs are taken right now",
 }
 ALWAYS = (400, 401, 403, 429, 503)
 MESSAGE = "Scan accepted. Poll the status endpoint for results."

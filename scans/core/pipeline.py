@@ -1,4 +1,4 @@
-"""Items through the lanes, start to finish; yields (key, report) as each is ready.
+"""Items through the lanes, start to finish; yields (key, report) as soon as it is ready, alone or with others.
 
     items ─► policy ─► resolve ─► policy ─► probe ─┬─► risk ─► summary ─► (key, Report)
                       (threads)            (thread) │
@@ -66,15 +66,29 @@ class Interrupted:
     probing_seconds: float = 0  # how long its probes had a chance; 0 for a name that was still being resolved
 
 
+Ready = tuple[Hashable, Report | Interrupted]
+
+
 def scan(
     items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
-) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+) -> Iterator[Ready]:
     """Scan every item; yields each exactly once, in the order they become ready.
 
     Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. A None among them means
     "nothing now": more is asked for a second later, as long as other items are under way. Once `tools.stop` is set
     nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item whose key comes by
     `tools.drops` is stopped and not yielded at all.
+    """
+    for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes):
+        yield from batch
+
+
+def scan_in_batches(
+    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+) -> Iterator[list[Ready]]:
+    """As `scan`, but yields what is ready at the same moment together, for whom it is cheaper to store many at once.
+
+    Nothing waits for company: the faster results come, and the slower they are taken, the larger the batches.
     """
     lanes = _Lanes(tools, sources, max_probes=max_probes)
     try:
@@ -114,7 +128,7 @@ class _Lanes:
         self._intel = IntelLane([source(options.intel) for source in sources], tools, http, self._events.put)
         self._works: dict[Hashable, _Work] = {}
         self._awaiting_intel: dict[Hashable, _Work] = {}
-        self._ready: list[tuple[Hashable, Report | Interrupted]] = []
+        self._ready: list[Ready] = []
         self._max_probes = max_probes
         self._engine_turns = -1
         self._pull_at = 0.0
@@ -129,13 +143,13 @@ class _Lanes:
         self._prober.join()
         self._resolver.close()
 
-    def run(self, items: Iterator[Item | None]) -> Iterator[tuple[Hashable, Report | Interrupted]]:
-        """See scan()."""
+    def run(self, items: Iterator[Item | None]) -> Iterator[list[Ready]]:
+        """See scan_in_batches()."""
         has_more = True
         while has_more or self._works:
             self._beat()
             if self._tools.stop.is_set():
-                yield from self._hand_back()
+                yield list(self._hand_back())
                 return
             self._drop_unwanted()
             has_more = has_more and self._pull(items)
@@ -143,8 +157,9 @@ class _Lanes:
             self._finish_those_with_intel()
             if not self._ready and self._works:
                 self._take_events()
-            ready, self._ready = self._ready, []
-            yield from ready
+            if self._ready:
+                ready, self._ready = self._ready, []
+                yield ready
 
     def _beat(self) -> None:
         """Turn the pulse, but only while the probe lane turns too."""
@@ -308,7 +323,7 @@ class _Lanes:
             finished_at=datetime.now(UTC),
         )
 
-    def _hand_back(self) -> Iterator[tuple[Hashable, Report | Interrupted]]:
+    def _hand_back(self) -> Iterator[Ready]:
         """Cancel the probes and give every unfinished item back with what is known of it."""
         self._is_ending = True
         self._engine.cancel()

@@ -127,6 +127,7 @@ class SourceResult:
     observed_at: datetime | None = None  # when the source said it; None if it said nothing
     is_cached: bool = False
     facts: Facts = field(default_factory=Facts)
+    elapsed_ms: int | None = None  # of the request that asked about it; None if nothing was sent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

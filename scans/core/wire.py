@@ -9,7 +9,8 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
     evidence  {schema, target {text, kind, host, port, scheme, path, notes}, outcome, error {code, detail} | None,
                started_at, finished_at,
                addresses [{address, is_global, port_states {state: "22,80-82"}, probes [[port, state, reason, attempts,
-               latency_ms]], sources [{source, state, reason, observed_at, is_cached, facts {only what is known}}]}]}
+               latency_ms]], sources [{source, state, reason, observed_at, is_cached, elapsed_ms,
+               facts {only what is known}}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
@@ -195,6 +196,7 @@ def _source_dict(result: SourceResult) -> Json:
         "reason": _text(result.reason),
         "observed_at": _time(result.observed_at) if result.observed_at else None,
         "is_cached": result.is_cached,
+        "elapsed_ms": result.elapsed_ms,
         "facts": {name: clean_text(value) if isinstance(value, str) else value for name, value in known.items()},
     }
 
@@ -347,7 +349,8 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
 
 
 def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:
-    return {"address": address["address"], **{name: value for name, value in source.items() if name != "facts"}}
+    kept_here = ("facts", "elapsed_ms")  # the latter is for the dashboard; a client could not tell a batch's from its own
+    return {"address": address["address"], **{name: value for name, value in source.items() if name not in kept_here}}
 
 
 def _if_other(text: str, shown: str) -> str | None:

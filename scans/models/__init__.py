@@ -1,6 +1,7 @@
-"""The rows: jobs and results, who may ask, what intelligence said, and what keeps the work going."""
+"""The rows: jobs and results, who may ask, what intelligence said, counts by day, and what keeps the work going."""
 
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
+from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount
 from scans.models.intel import SourceReply
 from scans.models.jobs import (
     FINISHED_JOB_STATES,
@@ -21,14 +22,18 @@ from scans.models.jobs import (
 from scans.models.ops import AuditEvent, RateBucket, WorkerHeartbeat
 
 __all__ = [
+    "EVERYBODY",
     "FINISHED_JOB_STATES",
     "KEY_PREFIX",
     "MAX_LABEL_CHARS",
     "MAX_TAG_CHARS",
+    "NOBODY",
     "OPEN_STATES",
     "AiChoice",
     "AuditEvent",
     "ClientKey",
+    "CountKind",
+    "DailyCount",
     "DeletedJob",
     "IdempotencyKey",
     "JobOutcome",

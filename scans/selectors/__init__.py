@@ -3,7 +3,9 @@
 access      who may know of which jobs; whoever lists, counts or reads asks it
 jobs        one job: progress, document
 results     the targets of one job
+job_page    the targets of one job as its page lists them; job_findings: what they have in common
 history     jobs over time
+host_page   the other scans of a host, and what changed between them (host_changes)
 readiness   whether this installation can do its work
 """
 
@@ -20,6 +22,24 @@ from scans.selectors.history import (
     recent_jobs_with_levels,
     worst_first,
 )
+from scans.selectors.host_changes import Change, ChangeKind
+from scans.selectors.host_page import HostHistory, HostScan, host_history, last_observed
+from scans.selectors.job_findings import FindingGroup, JobFindings, Unknowns, job_findings
+from scans.selectors.job_page import (
+    MAX_PORTS_CHARS,
+    MAX_STRIP_PORTS,
+    Pace,
+    RowFilters,
+    RowKey,
+    RowOrder,
+    RowSlice,
+    StateFilter,
+    level_counts,
+    pace,
+    row_slice,
+    rows_of,
+    submit_event,
+)
 from scans.selectors.jobs import (
     SCHEMA_VERSION,
     Progress,
@@ -31,7 +51,13 @@ from scans.selectors.jobs import (
     job_status,
     job_version,
 )
-from scans.selectors.readiness import WORKER_SILENCE, has_live_supervisor, needs_reaping, unready_reasons
+from scans.selectors.readiness import (
+    WORKER_SILENCE,
+    has_live_supervisor,
+    live_workers,
+    needs_reaping,
+    unready_reasons,
+)
 from scans.selectors.results import (
     ResultFilters,
     finished_targets,
@@ -46,36 +72,60 @@ from scans.selectors.results import (
 )
 
 __all__ = [
+    "MAX_PORTS_CHARS",
+    "MAX_STRIP_PORTS",
     "SCHEMA_VERSION",
     "WORKER_SILENCE",
     "WORST_FIRST",
+    "Change",
+    "ChangeKind",
+    "FindingGroup",
+    "HostHistory",
+    "HostScan",
     "JobFilters",
+    "JobFindings",
     "JobPosition",
+    "Pace",
     "Progress",
     "RecentJob",
     "ResultFilters",
+    "RowFilters",
+    "RowKey",
+    "RowOrder",
+    "RowSlice",
+    "StateFilter",
+    "Unknowns",
     "eta_seconds",
     "finished_targets",
     "has_live_supervisor",
+    "host_history",
     "is_token",
     "job_by_token",
     "job_document",
     "job_facts",
+    "job_findings",
     "job_head",
     "job_progress",
     "job_status",
     "job_targets",
     "job_version",
     "key_of",
+    "last_observed",
+    "level_counts",
     "listed_jobs",
     "listed_results",
     "listed_targets",
+    "live_workers",
     "needs_reaping",
     "numbered_result",
+    "pace",
     "recent_jobs",
     "recent_jobs_with_levels",
+    "row_slice",
+    "rows_of",
     "sees_all_jobs",
     "streamed_results",
+    "submit_event",
     "target_by_number",
     "timestamp",
     "unready_reasons",

@@ -1,15 +1,23 @@
-"""Jobs over time: the lists of GET /scans and of the pages."""
+"""Jobs over time: the lists of GET /scans and of the pages.
+
+Pages are cut by keys, never by numbers: one ends at a job, and the next begins behind it, whatever came or went meanwhile.
+Nothing is counted to its end, since there may be a million results. A filter on targets is answered from its index where few
+match, and where many do by asking the newest jobs one after another.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models.fields.json import KT
 
 from scans.core.types import Level
 from scans.models import OPEN_STATES, JobTag, ScanJob, TargetAddress, TargetResult
@@ -17,6 +25,12 @@ from scans.selectors.access import visible_jobs
 from scans.selectors.jobs import job_facts
 
 WORST_FIRST = (Level.CRITICAL, Level.HIGH, Level.MEDIUM, Level.LOW, Level.UNKNOWN)
+# How many targets are few. With more, the newest jobs are asked one by one, and a page is soon full.
+FEW_RATED = 2_000  # each costs a look at its row
+FEW_NAMED = 20_000  # the index has their jobs beside them
+COUNTED_JOBS = 100  # how far a page counts: "3 jobs match", or "100 or more"
+UNLISTED = ("submitted", "rejected", "warnings", "ports")  # columns of a job that may be long and that no list shows
+_LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,24 +66,112 @@ class JobPosition:
     id: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryRow:
+    """A job in the history: how many of its targets are final, and how many have which level, worst first."""
+
+    job: ScanJob
+    done: int
+    levels: Mapping[str, int]
+
+    @property
+    def day(self) -> date:
+        """The day (UTC) that it stands under."""
+        return self.job.created_at.date()
+
+    @property
+    def inputs(self) -> list[str]:
+        """The first lines as typed; the third only says that there are more."""
+        return [text for text in (self.job.first, self.job.second, self.job.third) if text]  # type: ignore[attr-defined] # annotated
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryPage:
+    """Some jobs, newest first, and where newer and older ones begin; None where there are none."""
+
+    rows: list[HistoryRow]
+    newer: JobPosition | None
+    older: JobPosition | None
+
+
 def listed_jobs(
     user: User | AnonymousUser, filters: JobFilters, *, after: JobPosition | None, limit: int
 ) -> tuple[list[dict[str, Any]], JobPosition | None]:
-    """A page of the jobs that this user may see, newest first, and where it ends; None on the last page. Four queries."""
-    jobs = _filtered_jobs(visible_jobs(user), filters)
-    if after:
-        is_behind = Q(created_at__lt=after.created_at) | Q(id__lt=after.id)
-        jobs = jobs.filter(is_behind, created_at__lte=after.created_at)
-    found = list(jobs.select_related("owner").prefetch_related("tags").order_by("-created_at", "-id")[: limit + 1])
+    """A page of the jobs that this user may see, newest first, and where it ends; None on the last page.
+
+    Four queries, and one for each filter on targets.
+    """
+    jobs = older_jobs(_filtered_jobs(visible_jobs(user), filters), than=after)
+    found = list(jobs.select_related("owner").prefetch_related("tags").defer(*UNLISTED)[: limit + 1])
     page = found[:limit]
+    done, levels = _job_counts(page)
+    listed = [job_facts(job, done=done[job.pk]) | {"levels": worst_first(levels[job.pk])} for job in page]
+    return listed, _position(page[-1]) if len(found) > limit else None
+
+
+def history_page(
+    user: User | AnonymousUser,
+    filters: JobFilters,
+    *,
+    before: JobPosition | None = None,
+    after: JobPosition | None = None,
+    limit: int,
+) -> HistoryPage:
+    """The newest jobs, those older than a position, or those next newer than one. As many queries as listed_jobs()."""
+    jobs = _filtered_jobs(visible_jobs(user), filters)
+    jobs = newer_jobs(jobs, than=after) if after else older_jobs(jobs, than=before)
+    inputs = {"first": KT("submitted__0"), "second": KT("submitted__1"), "third": KT("submitted__2")}
+    jobs = jobs.select_related("owner").prefetch_related("tags").defer(*UNLISTED).annotate(**inputs)
+    found = list(jobs[: limit + 1])
+    page, has_more = found[:limit], len(found) > limit
+    if after:
+        page.reverse()
+    done, levels = _job_counts(page)
+    first, last = (_position(page[0]), _position(page[-1])) if page else (None, None)
+    return HistoryPage(
+        rows=[HistoryRow(job=job, done=done[job.pk], levels=worst_first(levels[job.pk])) for job in page],
+        newer=first if (has_more if after else before) else None,
+        older=last if (has_more or after) else None,
+    )
+
+
+def count_jobs(user: User | AnonymousUser, filters: JobFilters) -> int:
+    """How many jobs match, counted no further than COUNTED_JOBS."""
+    return _filtered_jobs(visible_jobs(user), filters).order_by()[:COUNTED_JOBS].count()
+
+
+def without_filter(filters: JobFilters, *names: str) -> JobFilters:
+    """The same filters but for these."""
+    return replace(filters, **dict.fromkeys(names))
+
+
+def older_jobs(jobs: QuerySet[ScanJob], *, than: JobPosition | None) -> QuerySet[ScanJob]:
+    """The jobs behind a position, or all, newest first."""
+    if than:
+        is_behind = Q(created_at__lt=than.created_at) | Q(id__lt=than.id)
+        jobs = jobs.filter(is_behind, created_at__lte=than.created_at)
+    return jobs.order_by("-created_at", "-id")
+
+
+def newer_jobs(jobs: QuerySet[ScanJob], *, than: JobPosition) -> QuerySet[ScanJob]:
+    """The jobs before a position, beginning with the one next to it."""
+    is_before = Q(created_at__gt=than.created_at) | Q(id__gt=than.id)
+    return jobs.filter(is_before, created_at__gte=than.created_at).order_by("created_at", "id")
+
+
+def _position(job: ScanJob) -> JobPosition:
+    return JobPosition(created_at=job.created_at, id=job.pk)
+
+
+def _job_counts(jobs: Iterable[ScanJob]) -> tuple[Counter[int], dict[int, Counter[str]]]:
+    """By job, how many targets are final and how many have which level; two queries."""
+    page = [job.pk for job in jobs]
     rows = TargetResult.objects.filter(job__in=page).order_by()
-    done = dict(rows.exclude(state__in=OPEN_STATES).values_list("job_id").annotate(n=Count("pk")))
-    levels: dict[int, Counter[str]] = {job.pk: Counter() for job in page}
+    done = Counter(dict(rows.exclude(state__in=OPEN_STATES).values_list("job_id").annotate(n=Count("pk"))))
+    levels: dict[int, Counter[str]] = {pk: Counter() for pk in page}
     for job_id, level, n in rows.exclude(risk_level="").values_list("job_id", "risk_level").annotate(n=Count("pk")):
         levels[job_id][level] = n
-    listed = [job_facts(job, done=done.get(job.pk, 0)) | {"levels": worst_first(levels[job.pk])} for job in page]
-    has_more = len(found) > limit
-    return listed, JobPosition(created_at=page[-1].created_at, id=page[-1].pk) if has_more else None
+    return done, levels
 
 
 def _filtered_jobs(jobs: QuerySet[ScanJob], filters: JobFilters) -> QuerySet[ScanJob]:
@@ -83,16 +185,52 @@ def _filtered_jobs(jobs: QuerySet[ScanJob], filters: JobFilters) -> QuerySet[Sca
         "created_at__lt": filters.created_before,
     }
     jobs = jobs.filter(**{name: value for name, value in columns.items() if value is not None})
-    targets = TargetResult.objects.filter(job=OuterRef("pk"))
     if filters.risk is not None:
-        jobs = jobs.filter(Exists(targets.filter(risk_level=filters.risk)))
+        jobs = _with_targets(jobs, TargetResult.objects.filter(risk_level=filters.risk), few=FEW_RATED)
     if filters.text is not None:
-        jobs = jobs.filter(Exists(targets.filter(target__startswith=filters.text)))
+        jobs = _with_targets(jobs, targets_beginning(filters.text), few=FEW_NAMED)
     if filters.tag is not None:
         jobs = jobs.filter(pk__in=JobTag.objects.filter(name=filters.tag).values("job"))
     if filters.address is not None:
         jobs = jobs.filter(pk__in=TargetAddress.objects.filter(address=filters.address).values("result__job"))
     return jobs
+
+
+def _with_targets(jobs: QuerySet[ScanJob], targets: QuerySet[TargetResult], *, few: int) -> QuerySet[ScanJob]:
+    """The jobs that have one of these targets."""
+    targets = targets.order_by()
+    if targets[: few + 1].count() <= few:
+        return jobs.filter(pk__in=targets.values("job"))
+    return jobs.filter(Exists(targets.filter(job=OuterRef("pk"))))
+
+
+def targets_beginning(text: str) -> QuerySet[TargetResult]:
+    """Targets whose text begins so, found by their host, which has an index.
+
+    A host is stored in small letters, a target as it was written: "Shop.inv" finds shop.invalid and https://shop.invalid/.
+    """
+    scheme, _, rest = text.rpartition("://")
+    host, tail = _split_host(rest, ends=r"[/:?#]" if scheme else r"[/?#]")
+    if not tail and not scheme:
+        return TargetResult.objects.filter(_begins("host", host))
+    is_host = Q(host=host) if tail else _begins("host", host)
+    return TargetResult.objects.filter(is_host, target__startswith=text)
+
+
+def _split_host(text: str, *, ends: str) -> tuple[str, str]:
+    """A host or how one begins, and what follows it. Only a URL has a port: elsewhere a colon belongs to an IPv6 address."""
+    bracketed = re.match(r"\[([^]]*)(\]?.*)", text, re.DOTALL)
+    if bracketed:
+        return bracketed[1].lower(), bracketed[2]
+    host = re.split(ends, text, maxsplit=1)[0]
+    return host.lower(), text[len(host) :]
+
+
+def _begins(column: str, text: str) -> Q:
+    """How a column begins, in the words that the database answers from an index: SQLite has none for LIKE."""
+    if connection.vendor == "sqlite":
+        return Q(**{f"{column}__gte": text, f"{column}__lte": text + _LAST_CHARACTER})
+    return Q(**{f"{column}__startswith": text})
 
 
 def recent_jobs(user: User | AnonymousUser, limit: int = 10) -> QuerySet[ScanJob]:

@@ -30,7 +30,17 @@ class Progress:
     @property
     def finished(self) -> int:
         """Targets that have their one result."""
-        return self.done + self.error + self.refused + self.cancelled
+        return self.done + self.without_result
+
+    @property
+    def without_result(self) -> int:
+        """Targets that ended without a full result."""
+        return self.error + self.refused + self.cancelled
+
+    @property
+    def in_work(self) -> int:
+        """Targets that a worker holds, and those that only wait for the model's words."""
+        return self.working + self.summarising
 
     @property
     def percent(self) -> int:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from scans.models import JobState, ScanJob, WorkerHeartbeat
@@ -23,8 +24,17 @@ def needs_reaping(job: ScanJob) -> bool:
 
 def has_live_supervisor() -> bool:
     """Whether any supervisor of workers beat lately."""
+    return _live_supervisors().exists()
+
+
+def live_workers() -> int:
+    """How many supervisors of workers beat lately: one for each `manage.py up` or `manage.py worker`."""
+    return _live_supervisors().count()
+
+
+def _live_supervisors() -> QuerySet[WorkerHeartbeat]:
     since = timezone.now() - WORKER_SILENCE
-    return WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SUPERVISOR, seen_at__gte=since).exists()
+    return WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SUPERVISOR, seen_at__gte=since)
 
 
 def unready_reasons() -> list[str]:

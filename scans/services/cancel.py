@@ -11,23 +11,22 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from scans.core import wire
 from scans.core.pipeline import failure
 from scans.core.types import Outcome, SummaryState
-from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState
-from scans.services import audit
+from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState, clock
+from scans.services import aggregates, audit
 from scans.services.audit import Action, Origin
-from scans.services.results import report_columns
-from scans.services.specs import target_from_spec
+from scans.services.results import report_columns, target_of
+from scans.services.rows import update_rows
 
 CANCELLED_TEXT = "Cancelled before it was scanned."
 
 
 def cancel_job(job: ScanJob, *, by: Origin) -> bool:
     """End a job now. False if it had ended already."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         # Rows before the job, the order in which workers lock them: the other way round could deadlock on Postgres.
         rows = list(job.targets.select_for_update().filter(state__in=OPEN_STATES).order_by("pk"))
@@ -37,7 +36,10 @@ def cancel_job(job: ScanJob, *, by: Origin) -> bool:
         if not ended:
             return False
         changed = [_ended(row, now=now) for row in rows]
-        TargetResult.objects.bulk_update(changed, _COLUMNS, batch_size=200)
+        update_rows(TargetResult, {row.pk: {name: getattr(row, name) for name in _COLUMNS} for row in changed})
+        unscanned = sum(row.state == TargetState.CANCELLED for row in changed)
+        aggregates.count_unscanned(job, TargetState.CANCELLED, unscanned, at=now)
+        aggregates.count_job(job.pk, at=now)
         audit.record(Action.CANCEL, **by, job_token=job.token, targets=len(rows))
     return True
 
@@ -54,8 +56,7 @@ def _ended(row: TargetResult, *, now: datetime) -> TargetResult:
         words = replace(wire.summary_from_dict(summary), state=SummaryState.SKIPPED, reason="the job was cancelled")
         row.state, row.summary, row.lease, row.lease_until = TargetState.DONE, wire.summary_dict(words), None, None
     else:
-        target = target_from_spec(row.spec)
-        report = failure(target, "cancelled", CANCELLED_TEXT, started_at=now, outcome=Outcome.CANCELLED)
+        report = failure(target_of(row), "cancelled", CANCELLED_TEXT, started_at=now, outcome=Outcome.CANCELLED)
         for name, value in report_columns(report, now=now).items():
             setattr(row, name, value)
         row.state = TargetState.CANCELLED

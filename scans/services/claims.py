@@ -1,31 +1,38 @@
 """Claims: which rows a worker takes, and for how long they are its own.
 
 Rows are claimed across jobs, fewest-in-flight job first and of those the one served longest ago, in small claims bounded
-by the probes they need. Attempts are counted at the claim, so a worker's death counts; a row that has failed before takes
-few neighbours with it.
+by the probes they need. Attempts are counted at the claim, so a worker's death counts. A row that was held by a worker
+that died is a suspect: a slice holds fresh rows, or a few suspects, or one row that was held twice by the dying; never a
+mixture. Otherwise one target that kills its worker would, claim after claim, use up the attempts of all the others there.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Hashable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import count
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from scans.core.packing import unpack_probes
-from scans.core.pipeline import Item
+from scans.core.pipeline import Item, failure
 from scans.core.ports import count_ports, expand
-from scans.models import JobState, ScanJob, TargetResult, TargetState
-from scans.services.results import Claimed, hand_back
+from scans.models import JobState, ScanJob, TargetResult, TargetState, clock
+from scans.services.endurance import AWAY, persistently
+from scans.services.results import Claimed, hand_back, save_report, target_of
 from scans.services.specs import target_from_spec
 
+log = logging.getLogger(__name__)
+
 LEASE = timedelta(seconds=15)
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 8  # the last six alone: docs/decisions/0006
 CLAIM_PROBES = 4096  # about two seconds of work
 MAX_ROWS = 256
 ROWS_BY_ATTEMPTS = {0: MAX_ROWS, 1: 8}  # rows with more attempts go alone
@@ -45,7 +52,13 @@ def poison(now: datetime) -> Q:
 
 def awaiting_summary(now: datetime) -> Q:
     """Scanned rows that no summary worker holds."""
-    return Q(state=TargetState.SCANNED, attempts__lt=MAX_ATTEMPTS) & (Q(lease=None) | Q(lease_until__lt=now))
+    return Q(state=TargetState.SCANNED, attempts__lt=MAX_ATTEMPTS) & (
+        Q(lease=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + 2 * LEASE)
+    )
+
+
+class SuspectsAreNextError(Exception):
+    """A slice takes no more: it has suspects, or they are next, and they want one of their own."""
 
 
 class Claims:
@@ -55,43 +68,75 @@ class Claims:
     """
 
     def __init__(self, lease: UUID) -> None:
-        self._lease = lease
+        self.lease = lease
         self._unstarted: list[TargetResult] = []
         self._keys = count()
+        self._has_suspects = False
         self.held: dict[Hashable, Claimed] = {}
 
-    def items(self, *, until: datetime) -> Iterator[Item | None]:
-        """Items for the pipeline until the time is up; None when there is nothing to claim right now."""
-        while timezone.now() < until:
-            if not self._unstarted:
-                self._unstarted = claim_targets(self._lease)
+    def items(self, *, seconds: float) -> Iterator[Item | None]:
+        """Items for the pipeline for so long; None when there is nothing to claim right now."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                self._unstarted = self._unstarted or self._claim()
+            except SuspectsAreNextError:
+                return
             if not self._unstarted:
                 yield None
                 continue
             row = self._unstarted.pop(0)
+            self._has_suspects = row.attempts > 0
             key = next(self._keys)
+            try:
+                item = _item(key, row)
+            except (KeyError, TypeError, ValueError) as error:
+                self._end_unreadable(row, error)
+                continue
             self.held[key] = self._claimed(row)
-            yield _item(key, row)
+            yield item
 
     def lost(self) -> list[Hashable]:
         """Keys whose rows are not ours any more: cancelled, deleted, or taken over. May be called from another thread."""
         held = list(self.held.items())
-        ours = TargetResult.objects.filter(state=TargetState.LEASED, lease=self._lease)
+        ours = TargetResult.objects.filter(state=TargetState.LEASED, lease=self.lease)
         still_ours = set(ours.values_list("pk", flat=True)) if held else set()
         return [key for key, claimed in held if claimed.pk not in still_ours]
 
     def hand_back_unstarted(self) -> None:
         """Rows the pipeline never pulled."""
         while self._unstarted:
-            hand_back(self._claimed(self._unstarted.pop()))
+            row = self._claimed(self._unstarted.pop())
+            persistently(partial(hand_back, row))
+
+    def _claim(self) -> list[TargetResult]:
+        """More rows, or none; a database that is away has none right now. Raises SuspectsAreNextError."""
+        if self._has_suspects:  # they stay among themselves
+            raise SuspectsAreNextError
+        try:
+            return claim_targets(self.lease, may_be_suspects=not self.held)
+        except AWAY as error:
+            log.warning("nothing could be claimed: %s", error)
+            connection.close_if_unusable_or_obsolete()
+            return []
+
+    def _end_unreadable(self, row: TargetResult, error: Exception) -> None:
+        """No attempt could read it, and it must not cost its neighbours one."""
+        log.error("target %s cannot be read as it is stored: %r", row.pk, error)
+        text = "This target cannot be read as it is stored, perhaps by another version: submit it again."
+        report = failure(target_of(row), "unreadable_target", text, started_at=timezone.now())
+        persistently(partial(save_report, self._claimed(row), report, awaits_summary=False))
 
     def _claimed(self, row: TargetResult) -> Claimed:
-        return Claimed(pk=row.pk, job_id=row.job_id, lease=self._lease, ai=row.job.ai)
+        return Claimed(pk=row.pk, job_id=row.job_id, lease=self.lease, ai=row.job.ai)
 
 
-def claim_targets(lease: UUID) -> list[TargetResult]:
-    """Take some rows of one job, or none. They are ours until LEASE has passed without a renewal."""
-    now = timezone.now()
+def claim_targets(lease: UUID, *, may_be_suspects: bool = True) -> list[TargetResult]:
+    """Take some rows of one job, or none. They are ours until LEASE has passed without a renewal.
+
+    Raises SuspectsAreNextError, unless suspects may be taken.
+    """
+    now = clock.now()
     in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
     jobs = ScanJob.objects.filter(is_waiting, state__in=[JobState.QUEUED, JobState.RUNNING]).annotate(in_flight=in_flight)
@@ -99,6 +144,8 @@ def claim_targets(lease: UUID) -> list[TargetResult]:
         with transaction.atomic():
             waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may
             rows = _pick(_unlocked(waiting), ports=count_ports(job.ports))
+            if rows and rows[0].attempts and not may_be_suspects:
+                raise SuspectsAreNextError
             if rows:
                 _take(rows, lease, now=now)
                 ScanJob.objects.filter(pk=job.pk).update(claimed_at=now)
@@ -111,7 +158,7 @@ def claim_targets(lease: UUID) -> list[TargetResult]:
 
 def claim_summaries(lease: UUID) -> list[TargetResult]:
     """Take some scanned rows that wait for the model's words."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         rows = list(_unlocked(TargetResult.objects.filter(awaiting_summary(now))).order_by("scanned_at")[:SUMMARY_ROWS])
         if rows:
@@ -121,24 +168,34 @@ def claim_summaries(lease: UUID) -> list[TargetResult]:
     return rows
 
 
+def release(lease: UUID, *, is_counted: bool) -> int:
+    """Give back whatever is still held under a lease that nobody will work on any more. Returns how many rows."""
+    attempts = F("attempts") if is_counted else F("attempts") - 1
+    return TargetResult.objects.filter(state=TargetState.LEASED, lease=lease).update(
+        state=TargetState.PENDING, lease=None, lease_until=None, attempts=attempts
+    )
+
+
 def renew(lease: UUID) -> int:
     """Prolong the lease on every row held by it, in one UPDATE. Returns how many there are."""
     states = [TargetState.LEASED, TargetState.SCANNED]
-    return TargetResult.objects.filter(lease=lease, state__in=states).update(lease_until=timezone.now() + LEASE)
+    return TargetResult.objects.filter(lease=lease, state__in=states).update(lease_until=clock.now() + LEASE)
 
 
 def _is_free(now: datetime) -> Q:
-    return Q(state=TargetState.PENDING) | Q(state=TargetState.LEASED, lease_until__lt=now)
+    """Never leased, or no longer. A lease that would last longer than one can was given before the clock was set back."""
+    has_ended = Q(lease_until__lt=now) | Q(lease_until__gt=now + 2 * LEASE)
+    return Q(state=TargetState.PENDING) | Q(has_ended, state=TargetState.LEASED)
 
 
 def has_claimable() -> bool:
     """Whether any row waits for a worker."""
-    return TargetResult.objects.filter(claimable(timezone.now())).exists()
+    return TargetResult.objects.filter(claimable(clock.now())).exists()
 
 
 def has_awaiting_summary() -> bool:
     """Whether any row waits for a summary worker."""
-    return TargetResult.objects.filter(awaiting_summary(timezone.now())).exists()
+    return TargetResult.objects.filter(awaiting_summary(clock.now())).exists()
 
 
 def _unlocked(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils import timezone
 
-from scans.models import TargetResult, WorkerHeartbeat
+from scans.models import TargetResult, WorkerHeartbeat, clock
 
 FORGET_AFTER = timedelta(minutes=10)
 
@@ -41,14 +40,14 @@ def beating(pk: UUID, kind: WorkerHeartbeat.Kind) -> Iterator[None]:
 
 def begin(pk: UUID, kind: WorkerHeartbeat.Kind) -> None:
     """The first beat of this process."""
-    now = timezone.now()
+    now = clock.now()
     host = this_host()
     WorkerHeartbeat.objects.create(pk=pk, kind=kind, host=host, pid=os.getpid(), started_at=now, seen_at=now)
 
 
 def beat(pk: UUID) -> bool:
     """Say that we are alive. False if the row is gone: others forget who was silent for long, such as a sleeping laptop."""
-    return bool(WorkerHeartbeat.objects.filter(pk=pk).update(seen_at=timezone.now()))
+    return bool(WorkerHeartbeat.objects.filter(pk=pk).update(seen_at=clock.now()))
 
 
 def end(pk: UUID) -> None:
@@ -58,7 +57,7 @@ def end(pk: UUID) -> None:
 
 def ask_to_stop(pk: UUID) -> None:
     """Tell the slices of a supervisor to hand back their rows; they look every second."""
-    WorkerHeartbeat.objects.filter(pk=pk).update(is_stopping=True, seen_at=timezone.now())
+    WorkerHeartbeat.objects.filter(pk=pk).update(is_stopping=True, seen_at=clock.now())
 
 
 def is_stopping(supervisor: str | None) -> bool:
@@ -68,7 +67,7 @@ def is_stopping(supervisor: str | None) -> bool:
 
 def expire_dead() -> int:
     """End the leases of this host's slices whose process is gone, and forget old heartbeats. Returns how many were dead."""
-    now = timezone.now()
+    now = clock.now()
     here = WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SLICE, host=this_host())
     dead = [row.pk for row in here if not _is_alive(row.pid)]
     TargetResult.objects.filter(lease__in=dead).update(lease_until=now - timedelta(seconds=1))

@@ -22,7 +22,8 @@ from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.targets import Rejected, TargetError, fold, parse_target, read_items
 from scans.core.types import Report, Target
 from scans.models import AiChoice, JobTag, Mode, ScanJob, TargetAddress, TargetResult, TargetState
-from scans.services import audit
+from scans.services import aggregates, audit
+from scans.services.admission import admit
 from scans.services.audit import Action
 from scans.services.problems import InvalidSubmissionError, Problem
 from scans.services.results import address_rows, finish_job, report_columns
@@ -90,7 +91,10 @@ def plan_scan(request: ScanRequest) -> Plan:
 
 
 def submit_scan(request: ScanRequest) -> ScanJob:
-    """Store a job with all its targets and wake the workers. Raises InvalidSubmissionError, and then stores nothing."""
+    """Store a job with all its targets and wake the workers.
+
+    Raises InvalidSubmissionError or AdmissionRefusedError, and then stores nothing.
+    """
     plan = plan_scan(request)
     now = timezone.now()
     refusals = _refusals(plan, request.ports, now=now)
@@ -107,9 +111,11 @@ def submit_scan(request: ScanRequest) -> ScanJob:
         created_at=now,
     )
     with transaction.atomic():
+        admit(owner=request.owner, targets=len(plan.targets) - len(refusals))
         job.save()
         JobTag.objects.bulk_create(JobTag(job=job, name=name) for name in request.tags)
         _create_rows(job, plan.targets, refusals, now=now)
+        aggregates.count_unscanned(job, TargetState.REFUSED, len(refusals), at=now)
         if len(refusals) == len(plan.targets):
             finish_job(job.pk, now=now)
         else:

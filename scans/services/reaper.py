@@ -9,13 +9,10 @@ import logging
 from dataclasses import dataclass
 from uuid import uuid4
 
-from django.utils import timezone
-
 from scans.core.pipeline import failure
-from scans.models import OPEN_STATES, JobState, ScanJob, TargetResult, TargetState
+from scans.models import OPEN_STATES, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services import claims, heartbeats, summaries
-from scans.services.results import Claimed, finish_job, save_report
-from scans.services.specs import target_from_spec
+from scans.services.results import Claimed, finish_job, save_report, target_of
 from scans.services.wakeups import wake_if_idle
 
 log = logging.getLogger(__name__)
@@ -47,7 +44,7 @@ def reap() -> Reaped:
 
 def _give_up_on_poison() -> int:
     """Targets whose workers died MAX_ATTEMPTS times get an explicit error as their one result."""
-    now = timezone.now()
+    now = clock.now()
     given_up = 0
     for row in TargetResult.objects.filter(claims.poison(now))[:BATCH]:
         lease = uuid4()
@@ -55,7 +52,7 @@ def _give_up_on_poison() -> int:
         if not mine.update(state=TargetState.LEASED, lease=lease, lease_until=now + claims.LEASE):
             continue
         error = f"Gave up after {row.attempts} attempts: each time the worker died or made no progress."
-        report = failure(target_from_spec(row.spec), "gave_up", error, started_at=now)
+        report = failure(target_of(row), "gave_up", error, started_at=now)
         given_up += save_report(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), report, awaits_summary=False)
     return given_up
 
@@ -63,7 +60,7 @@ def _give_up_on_poison() -> int:
 def _finish_jobs() -> int:
     """Jobs that lost their finisher. In normal running there are none: the last write of a job closes it."""
     jobs = ScanJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exclude(targets__state__in=OPEN_STATES)
-    return sum(finish_job(job.pk, now=timezone.now()) for job in jobs[:BATCH])
+    return sum(finish_job(job.pk, now=clock.now()) for job in jobs[:BATCH])
 
 
 def _wake_workers() -> int:

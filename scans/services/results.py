@@ -1,10 +1,11 @@
-"""Writing what a scan found: one fenced write per target, and the job's end.
+"""Writing what a scan found: one fenced write per target, many in one transaction, and the job's end.
 
 The fence: a write names the lease it was claimed under. A worker presumed dead writes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,13 +13,25 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.utils import timezone
 
 from scans.core import wire
 from scans.core.packing import pack_probes
 from scans.core.pipeline import Interrupted
-from scans.core.types import Outcome, Report, Summary
-from scans.models import OPEN_STATES, AiChoice, JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.core.types import Outcome, Report, Summary, Target, TargetKind
+from scans.models import (
+    OPEN_STATES,
+    AiChoice,
+    JobOutcome,
+    JobState,
+    ScanJob,
+    TargetAddress,
+    TargetResult,
+    TargetState,
+    clock,
+)
+from scans.services.aggregates import count_job, count_results
+from scans.services.rows import update_rows
+from scans.services.specs import target_from_spec
 
 FINAL_STATE = {Outcome.DONE: TargetState.DONE, Outcome.ERROR: TargetState.ERROR, Outcome.REFUSED: TargetState.REFUSED}
 
@@ -31,6 +44,15 @@ class Claimed:
     job_id: int
     lease: UUID
     ai: str = AiChoice.OFF  # the job's wish; kept here because the job may be gone by the time of the write
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A report on its way to its row."""
+
+    claimed: Claimed
+    report: Report
+    awaits_summary: bool = False  # the verdict is there, the model's words are still to come
 
 
 def report_columns(report: Report, *, now: datetime) -> dict[str, Any]:
@@ -53,24 +75,47 @@ def report_columns(report: Report, *, now: datetime) -> dict[str, Any]:
 
 
 def save_report(claimed: Claimed, report: Report, *, awaits_summary: bool) -> bool:
-    """Store a report. False if the lease was lost: then nothing is written."""
-    now = timezone.now()
-    columns = report_columns(report, now=now)
-    if awaits_summary:
-        columns |= {"state": TargetState.SCANNED, "attempts": 0}
-    else:
-        columns |= {"state": FINAL_STATE[report.outcome], "finished_at": now}
+    """Store one report. False if the lease was lost: then nothing is written."""
+    return bool(save_reports([Finished(claimed=claimed, report=report, awaits_summary=awaits_summary)]))
+
+
+def save_reports(finished: Sequence[Finished]) -> set[int]:
+    """Store reports in one transaction: all or, if it fails, none. Returns the rows that were still ours.
+
+    Of a row whose lease was lost nothing is written.
+    """
+    now = clock.now()
     with transaction.atomic():
-        if not _held(claimed, TargetState.LEASED).update(**columns):
-            return False
-        TargetAddress.objects.bulk_create(address_rows(claimed.pk, report))
-        _touch_and_finish(claimed.job_id, now=now)
-    return True
+        held = _still_held(finished)
+        ours = [one for one in finished if one.claimed.pk in held]
+        columns = {one.claimed.pk: _columns_at_end(one, now=now) for one in ours}
+        for awaits_summary in (False, True):  # they fill other columns
+            rows = {one.claimed.pk: columns[one.claimed.pk] for one in ours if one.awaits_summary is awaits_summary}
+            update_rows(TargetResult, rows)
+        TargetAddress.objects.bulk_create(row for one in ours for row in address_rows(one.claimed.pk, one.report))
+        count_results(((one.claimed.job_id, columns[one.claimed.pk]) for one in ours), at=now)
+        for job_id in sorted({one.claimed.job_id for one in ours}):  # in an order that all keep: no two wait for each other
+            _touch_and_finish(job_id, now=now)
+    return held
+
+
+def _columns_at_end(one: Finished, *, now: datetime) -> dict[str, Any]:
+    columns = report_columns(one.report, now=now)
+    if one.awaits_summary:
+        return columns | {"state": TargetState.SCANNED, "attempts": 0}
+    return columns | {"state": FINAL_STATE[one.report.outcome], "finished_at": now}
+
+
+def _still_held(finished: Sequence[Finished]) -> set[int]:
+    """The fence: the rows that are still leased to who held them. They stay locked until the end of the transaction."""
+    leases = {one.claimed.pk: one.claimed.lease for one in finished}
+    rows = TargetResult.objects.filter(pk__in=leases, state=TargetState.LEASED).order_by("pk").select_for_update()
+    return {pk for pk, lease in rows.values_list("pk", "lease") if lease == leases[pk]}
 
 
 def save_summary(claimed: Claimed, summary: Summary) -> bool:
     """Store the words of a scanned target, which ends it. False if the lease was lost."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         columns = {"summary": wire.summary_dict(summary), "state": TargetState.DONE, "finished_at": now}
         if not _held(claimed, TargetState.SCANNED).update(**columns, lease=None, lease_until=None):
@@ -94,6 +139,14 @@ def hand_back(claimed: Claimed, interrupted: Interrupted | None = None, *, is_co
     return bool(_held(claimed, TargetState.LEASED).update(**columns))
 
 
+def target_of(row: TargetResult) -> Target:
+    """The row's target, for a result without a scan: readable even if its stored form is not, as of another version."""
+    try:
+        return target_from_spec(row.spec)
+    except (KeyError, TypeError, ValueError):
+        return Target(kind=TargetKind.NAME, text=row.target, host=row.host)
+
+
 def address_rows(result_id: int, report: Report) -> list[TargetAddress]:
     """The searchable addresses of a report."""
     return [
@@ -107,11 +160,12 @@ def finish_job(job_id: int, *, now: datetime) -> bool:
     open_targets = TargetResult.objects.filter(job=OuterRef("pk"), state__in=OPEN_STATES)
     without_result = TargetResult.objects.filter(job_id=job_id, state__in=[TargetState.ERROR, TargetState.REFUSED])
     outcome = JobOutcome.PARTIAL if without_result.exists() else JobOutcome.COMPLETE
-    return bool(
-        ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING]).update(
-            state=JobState.COMPLETE, outcome=outcome, finished_at=now, version=F("version") + 1
-        )
-    )
+    running = ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING])
+    with transaction.atomic():
+        if not running.update(state=JobState.COMPLETE, outcome=outcome, finished_at=now, version=F("version") + 1):
+            return False
+        count_job(job_id, at=now)
+    return True
 
 
 def _held(claimed: Claimed, state: TargetState) -> QuerySet[TargetResult]:

@@ -13,14 +13,13 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.utils import timezone
 
 from scans.conf import scanner_options
 from scans.core import wire
 from scans.core.egress import Egress
 from scans.core.summary import GeminiClient
 from scans.core.types import Report, Summary, SummaryState
-from scans.models import AiChoice, TargetResult, WorkerHeartbeat
+from scans.models import AiChoice, TargetResult, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
 from scans.services.results import Claimed, save_summary
 from scans.services.wakeups import wake
@@ -76,7 +75,7 @@ def _words(client: GeminiClient, row: TargetResult) -> Summary:
 
 def end_late_summaries() -> int:
     """Targets whose words did not come in time end with the deterministic text and the reason."""
-    late = TargetResult.objects.filter(state="scanned", scanned_at__lt=timezone.now() - PATIENCE)
+    late = TargetResult.objects.filter(state="scanned", scanned_at__lt=clock.now() - PATIENCE)
     ended = 0
     for row in late[:200]:
         lease = uuid4()

@@ -15,9 +15,10 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from scans.models import WorkerHeartbeat
-from scans.services import heartbeats, reaper
+from scans.services import aggregates, heartbeats, reaper
 from scans.supervisor import watchdog
 from scans.supervisor.child import Child
+from scans.supervisor.clockwatch import ClockWatch
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Housekeeping(threading.Thread):
         self.stalled: set[Child] = set()
         self._identity = identity
         self._watchdogs = {cluster: watchdog.Watchdog() for cluster in clusters}
+        self._clock = ClockWatch()
         self._failing: set[str] = set()
         self._stopping = threading.Event()
         self._has_asked = threading.Event()
@@ -72,7 +74,9 @@ class Housekeeping(threading.Thread):
         """Each part for itself: a row that breaks the reaper must not blind the watchdog."""
         self._attempt("heartbeat", self._beat)
         self._attempt("reaper", reaper.reap)
+        self._attempt("counts", aggregates.fold)
         self._attempt("watchdog", self._watch)
+        self._attempt("clock", self._clock.look)
 
     def _attempt(self, name: str, work: Callable[[], object]) -> None:
         """Do it; a failure is said once, until it works again."""

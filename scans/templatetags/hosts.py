@@ -1,146 +1,72 @@
-"""What a host's page shows of the stored evidence, arranged for reading; the words are in the templates."""
+"""What a host's page says of the stored evidence: verdict, identity, sources, findings, history. Words are in the templates.
+
+Beside this: host_probes (ports), host_words (the model's), host_commands (to copy), host_evidence (the JSON itself).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import template
+from django.utils import timezone
 
-from scans.core.ports import compact, count_ports, service_name
 from scans.core.risk.words import port_list
-from scans.core.types import PortState, SummaryState
-from scans.core.wire import MAX_LISTED_PORTS, SPEAKING_STATES
+from scans.core.types import SourceState
+from scans.core.wire import SPEAKING_STATES
+from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
+from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look
 
 register = template.Library()
 
 Json = Mapping[str, Any]
 
 MAX_REASONS = 3
-MAX_STRIP_PORTS = 48  # above it a strip says nothing that the counts do not
-STRIP_PITCH = 11
-STRIP_HEIGHT = 22
-STRIP_LOOKS = {PortState.OPEN: "open", PortState.CLOSED: "closed", PortState.NOT_TESTED: "wait"}
-HOW_WE_KNOW = {
-    "syn-ack": "accepted the connection",
-    "conn-refused": "refused the connection (RST)",
-    "timeout": "no reply to any attempt; a firewall, or nobody there",
-    "no-route": "this machine has no route to it",
+MAX_PORT_LINKS = 8
+FLAGS = {  # yes, no, and by which name it is missed
+    "is_hosting": ("hosting", "not hosting", "hosting"),
+    "is_proxy": ("proxy, VPN or Tor exit", "no proxy, VPN or Tor exit", "proxy"),
+    "is_mobile": ("mobile", "not mobile", "mobile"),
 }
-FLAG_WORDS = {
-    ("is_hosting", True): "hosting",
-    ("is_hosting", False): "not hosting",
-    ("is_proxy", True): "proxy, VPN or Tor exit",
-    ("is_proxy", False): "no proxy or VPN",
-    ("is_mobile", True): "mobile",
-    ("is_mobile", False): "not mobile",
+IDENTITY_LABELS = ("Organisation", "Provider", "Network", "Place", "Kind of network")  # in reading order, known or not
+WHAT_A_SOURCE_GIVES = {"ip-api": "organisation, provider, network, place and kind of network"}
+COSTLY_STATES = frozenset(
+    {SourceState.RATE_LIMITED, SourceState.UNAUTHORIZED, SourceState.FAILED, SourceState.SKIPPED, SourceState.STALE}
+)
+NO_RESULT = {
+    "resolve_failed": "the name could not be resolved",
+    "cancelled": "the job was cancelled",
+    "gave_up": "given up after several attempts",
 }
-NO_WORDS = {
-    SummaryState.DETERMINISTIC: "No model was asked for this job.",
-    SummaryState.NO_KEY: "No key for the model is configured: the operator sets GEMINI_API_KEY.",
-    SummaryState.SKIPPED: "The model was not asked.",
-    SummaryState.RATE_LIMITED: "The model's service answered “too many requests”.",
-    SummaryState.UNAUTHORIZED: "The model's service refused the key.",
-    SummaryState.REJECTED: "The model wrote something that the facts do not bear, so its words were thrown away.",
-    SummaryState.FAILED: "The model could not be asked, or did not answer.",
+CHANGE_LOOKS: dict[str, Look] = {
+    ChangeKind.APPEARED: ("known", "plus", "appeared"),
+    ChangeKind.DISAPPEARED: ("absent", "minus", "disappeared"),
+    ChangeKind.CHANGED: ("known", "change", "changed"),
+    ChangeKind.INCONCLUSIVE: ("doubt", "doubt", "inconclusive"),
+    ChangeKind.COVERED: ("absent", "new", "newly covered"),
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeRow:
-    """One port, as stored."""
-
-    port: int
-    service: str
-    state: str
-    reason: str
-    attempts: int
-    latency_ms: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeGroup:
-    """The ports of one address that share a state and a reason."""
-
-    state: str
-    ports: str
-    how: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdentityValue:
-    """One thing that is known about an address, and who says so."""
+    """One thing that may be known about an address, and who says so; without a source nobody did."""
 
     label: str
     value: str
-    source: Json
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tick:
-    """One port in the exposure strip."""
-
-    look: str
-    x: int
-
-
-@register.filter
-def every_probe(address: Json) -> list[ProbeRow]:
-    """All probes of an address one by one; none where they are too many, of which only the open ones are stored anyway."""
-    is_short = _count(address["port_states"]) <= MAX_LISTED_PORTS
-    return [_probe(probe) for probe in address["probes"]] if is_short else []
-
-
-@register.filter
-def open_probes(address: Json) -> list[ProbeRow]:
-    """The open ones."""
-    return [_probe(probe) for probe in address["probes"] if probe[1] == PortState.OPEN]
-
-
-@register.filter
-def open_count(address: Json) -> int:
-    """How many ports are open; of more than a thousand the evidence lists only the first."""
-    return count_ports(address["port_states"]["open"])
-
-
-def _probe(stored: Sequence[Any]) -> ProbeRow:
-    port, state, reason, attempts, latency_ms = stored
-    name = service_name(port)
-    return ProbeRow(port=port, service=name, state=state, reason=reason, attempts=attempts, latency_ms=latency_ms)
-
-
-@register.filter
-def probe_groups(address: Json) -> list[ProbeGroup]:
-    """All ports of an address by state, and by reason where the probes are stored. The counts add up to all of them."""
-    groups: list[ProbeGroup] = []
-    for state, ports in address["port_states"].items():
-        by_reason: dict[str, list[int]] = {}
-        for probe in address["probes"]:
-            if probe[1] == state:
-                by_reason.setdefault(probe[2], []).append(probe[0])
-        if by_reason:
-            groups += [ProbeGroup(state=state, ports=compact(p), how=how_we_know(r)) for r, p in sorted(by_reason.items())]
-        elif ports:
-            groups.append(ProbeGroup(state=state, ports=ports, how=""))
-    return groups
-
-
-@register.filter
-def how_we_know(reason: str) -> str:
-    """The engine's reason in words; one without words of ours is shown as it is."""
-    return HOW_WE_KNOW.get(reason, reason)
+    source: Json | None
 
 
 @register.filter
 def identity(address: Json) -> list[IdentityValue]:
-    """What the sources say about an address, each value from the first source that has it."""
+    """Every label, each with the value of the first source that has one."""
     found: dict[str, IdentityValue] = {}
     for source in address["sources"]:
         if source["state"] in SPEAKING_STATES:
             for label, value in _values(source["facts"]).items():
                 found.setdefault(label, IdentityValue(label=label, value=value, source=source))
-    return list(found.values())
+    return [found.get(label) or IdentityValue(label=label, value="", source=None) for label in IDENTITY_LABELS]
 
 
 def _values(facts: Json) -> dict[str, str]:
@@ -157,12 +83,20 @@ def _values(facts: Json) -> dict[str, str]:
 
 
 def _kind(facts: Json) -> str:
-    """Flags as words; what a source did not say is neither yes nor no, and has none."""
-    words = [
-        FLAG_WORDS[flag, facts[flag]] for flag in ("is_hosting", "is_proxy", "is_mobile") if facts.get(flag) is not None
-    ]
-    text = ", ".join(words)
+    """Yes, no and "did not say", which are three answers; nothing at all if no flag was set either way."""
+    said = [yes if facts[flag] else no for flag, (yes, no, _) in FLAGS.items() if facts.get(flag) is not None]
+    unsaid = [name for flag, (*_, name) in FLAGS.items() if facts.get(flag) is None]
+    if not said:
+        return ""
+    text = "; ".join([*said, f"not said: {', '.join(unsaid)}"] if unsaid else said)
     return text[:1].upper() + text[1:]
+
+
+@register.filter
+def why_not_said(address: Json) -> str:
+    """Why a value is missing: which state each source is in; "no source was asked" if there is none."""
+    states = {source["source"]: SOURCE_LOOKS[source["state"]][2] for source in address["sources"]}
+    return ", ".join(f"{name}: {word}" for name, word in states.items()) or "no source was asked"
 
 
 @register.filter
@@ -171,6 +105,29 @@ def what_it_says(source: Json) -> str:
     if source["state"] in SPEAKING_STATES:
         return "; ".join(_values(source["facts"]).values()) or "nothing about this address"
     return str(source["reason"]) or "no reason given"
+
+
+@register.filter
+def what_it_costs(source: Json) -> str:
+    """What a missing answer costs this report; "" for a source that answered, or that is not missed."""
+    if source["state"] not in COSTLY_STATES:
+        return ""
+    given = WHAT_A_SOURCE_GIVES.get(source["source"], "what it knows")
+    if source["state"] == SourceState.STALE:
+        return f"{given} may be out of date"
+    return f"It costs this report {given}. Its answer could only have raised the level."
+
+
+@register.filter
+def age(moment: datetime | str) -> str:
+    """How long ago that was, as the page is read: "6 min", "2 days"."""
+    then = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    minutes = max(0, int((timezone.now() - then).total_seconds() // 60))
+    if minutes < 1:
+        return "less than 1 min"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
 
 
 @register.filter
@@ -198,6 +155,12 @@ def finding_ports(finding: Json) -> str:
 
 
 @register.filter
+def linked_ports(finding: Json) -> list[int]:
+    """The ports of a finding that are worth a link each; of many there is only the list in its evidence."""
+    return finding["ports"] if len(finding["ports"]) <= MAX_PORT_LINKS else []
+
+
+@register.filter
 def points_sum(findings: Sequence[Json]) -> int:
     """The points of all findings, which the score shows up to 100 of."""
     return sum(finding["points"] for finding in findings)
@@ -209,35 +172,28 @@ def share(points: int) -> str:
     return f"{min(points, 100)}%"
 
 
-@register.filter
-def why_no_words(state: str) -> str:
-    """Why the model's words are missing."""
-    return NO_WORDS[SummaryState(state)]
+@register.inclusion_tag("scans/_state.html")
+def change_state(change: Change) -> dict[str, str]:
+    """The kind of a change."""
+    kind, icon, word = CHANGE_LOOKS[change.kind]
+    return {"kind": kind, "icon": icon, "word": word}
 
 
 @register.filter
-def has_model_words(state: str) -> bool:
-    """Whether the summary was written by the model."""
-    return state == SummaryState.WRITTEN
+def state_word(state: str) -> str:
+    """A port's state in mid-sentence."""
+    return PORT_LOOKS[state][2] if state in PORT_LOOKS else "not probed"
 
 
-@register.inclusion_tag("scans/_strip.html")
-def exposure(result: Json) -> dict[str, Any]:
-    """One tick per tested port, in port order; nothing where there are too many, or not all are stored."""
-    tests = result["accessibility_tests"]
-    shown = tests if len(tests) <= MAX_STRIP_PORTS and len(tests) == _count(result["port_states"]) else []
-    ticks = [Tick(look=STRIP_LOOKS.get(test["state"], "doubt"), x=i * STRIP_PITCH) for i, test in enumerate(shown)]
-    words = {"open": "open", "closed": "closed", "doubt": "without an answer", "wait": "not tested"}
-    counts = {word: sum(tick.look == look for tick in ticks) for look, word in words.items()}
-    return {
-        "ticks": ticks,
-        "width": len(ticks) * STRIP_PITCH,
-        "height": STRIP_HEIGHT,
-        "label": ", ".join(f"{n} {word}" for word, n in counts.items() if n),
-        "ports": [test["port"] for test in shown],
-        "open_ports": result["port_states"]["open"],
-    }
+@register.filter
+def last_seen(history: HostHistory) -> HostScan | None:
+    """The last scan that did observe something."""
+    return last_observed(history)
 
 
-def _count(port_states: Mapping[str, str]) -> int:
-    return sum(map(count_ports, port_states.values()))
+@register.filter
+def why_no_result(error_code: str) -> str:
+    """Why a scan ended without a result, in one clause."""
+    if error_code.startswith("refused"):
+        return "outside the allowed scope"
+    return NO_RESULT.get(error_code, "the scan failed")

@@ -12,8 +12,10 @@ from typing import Any
 
 from django import template
 
+from ipscanner.version import version
 from scans.conf import scanner_options
 from scans.core.ports import expand
+from scans.core.risk import default_pack
 from scans.core.risk.words import MAX_NAMES
 from scans.core.types import PortState, SourceState
 from scans.models import JobState, TargetState
@@ -32,6 +34,7 @@ TARGET_LOOKS: dict[str, Look] = {
     TargetState.DONE: ("known", "solid", "done"),
     TargetState.ERROR: ("doubt", "hatched", "failed"),
     TargetState.REFUSED: ("doubt", "refused", "refused"),
+    TargetState.CANCELLED: ("doubt", "hatched", "cancelled"),
     "resolve_failed": ("doubt", "hatched", "unresolved"),
 }
 JOB_LOOKS: dict[str, Look] = {
@@ -39,6 +42,7 @@ JOB_LOOKS: dict[str, Look] = {
     JobState.RUNNING: ("active", "half", "Running"),
     "complete": ("known", "solid", "Complete"),
     "partial": ("doubt", "hatched", "Complete in part"),
+    "cancelled": ("doubt", "hatched", "Cancelled"),
 }
 PORT_LOOKS: dict[str, Look] = {
     PortState.OPEN: ("known", "solid", "open"),
@@ -74,6 +78,12 @@ class Segment:
 def networks_treated_as_global() -> str:
     """The loopback ranges that count as public here, for the banner; empty in normal running."""
     return ", ".join(str(network) for network in scanner_options().scope.treat_as_global)
+
+
+@register.simple_tag
+def product_versions() -> dict[str, str]:
+    """Of the product, and of the rules that new results are rated by; for the footer, so without a request."""
+    return {"product": version(), "rules": default_pack().version}
 
 
 @register.inclusion_tag("scans/_level.html")

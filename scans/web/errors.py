@@ -10,16 +10,29 @@ import re
 from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
+
+from scans import selectors
+from scans.web.frame import Frame
 
 log = logging.getLogger(__name__)
 
-_API_PATHS = re.compile(r"/(?:scan|ai-agent|api|healthz|readyz|openapi\.json)(?:/|$)")
+_API_PATHS = re.compile(r"/(?:scans?|ai-agent|api|healthz|readyz|metrics|openapi\.json)(?:/|$)")
 _LAST_RESORT = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Error</title>"
     "<h1>Something failed here</h1><p>The server's log has the reason. <a href=/>Back to the form</a>"
 )
+
+
+class GoneError(Http404):
+    """There was such a job, and whoever asks may know it: answered with 410. Where pages are of no use it is a plain 404."""
+
+
+def gone(request: HttpRequest, token: str) -> None:
+    """Raise GoneError if this job was deleted and the user may know that; for all others it never was."""
+    if selectors.was_deleted(token, request.user):
+        raise GoneError("This job was deleted.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -35,7 +48,9 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
+    """404, or 410 for a job that was deleted."""
+    if isinstance(exception, GoneError):
+        return _answer(request, 410, "scans/410.html", "This job was deleted.")
     return _answer(request, 404, "404.html", "There is nothing at this address.")
 
 
@@ -49,7 +64,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, status: int, template: str, detail: str) -> HttpResponse:
-    """The page, rendered without the request, so that no context processor can fail; or the same for a program."""
+    """The page, rendered without the request but for its theme, so that nothing can fail; or the same for a program."""
     if _API_PATHS.match(request.path_info):
         phrase = HTTPStatus(status).phrase
         body = {
@@ -60,4 +75,5 @@ def _answer(request: HttpRequest, status: int, template: str, detail: str) -> Ht
             "code": phrase.lower().replace(" ", "_"),
         }
         return JsonResponse(body, status=status, content_type="application/problem+json")
-    return HttpResponse(loader.get_template(template).render(), status=status)
+    context = {"frame": Frame(request, is_bare=True)}
+    return HttpResponse(loader.get_template(template).render(context), status=status)

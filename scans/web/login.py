@@ -32,6 +32,10 @@ class SignInForm(AuthenticationForm):
         failures = getattr(self.request, "axes_failures_since_start", None)
         return None if failures is None else max(0, settings.AXES_FAILURE_LIMIT - failures)
 
+    def pause_minutes(self) -> int:
+        """How long it is locked after the last one."""
+        return _minutes(settings.AXES_COOLOFF_TIME.total_seconds())
+
 
 class SignInView(LoginView):
     """The one login of the site, for the admin too."""
@@ -53,9 +57,13 @@ def locked_out(request: HttpRequest, _response: HttpResponse | None, _credential
 
 
 def _refusal(request: HttpRequest, *, wait_seconds: int) -> HttpResponse:
-    response = render(request, "scans/login_locked.html", {"minutes": math.ceil(wait_seconds / 60)}, status=429)
+    response = render(request, "scans/login_locked.html", {"minutes": _minutes(wait_seconds)}, status=429)
     response["Retry-After"], response["Cache-Control"] = str(wait_seconds), "private, no-store"
     return response
+
+
+def _minutes(seconds: float) -> int:
+    return math.ceil(seconds / 60)
 
 
 class LoginRequired(LoginRequiredMiddleware):

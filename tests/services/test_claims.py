@@ -90,12 +90,8 @@ def test_a_slice_does_not_take_its_own_rows_again():
 @pytest.mark.django_db
 def test_any_list_of_ports_can_be_claimed():
     submit_scan(request("127.0.0.1", ports=tuple(range(1, 65536, 2))))
-    (item,) = [item for item in islice(claims.Claims(uuid4()).items(until=soon()), 1) if item]
+    (item,) = [item for item in islice(claims.Claims(uuid4()).items(seconds=5), 1) if item]
     assert item.ports == tuple(range(1, 65536, 2))
-
-
-def soon() -> datetime:
-    return timezone.now() + timedelta(seconds=5)
 
 
 @pytest.mark.django_db
@@ -105,7 +101,7 @@ def test_rows_that_failed_before_take_few_neighbours_with_them():
     for _ in range(claims.MAX_ATTEMPTS):
         sizes.append(len(claim()))
         let_leases_run_out()
-    assert sizes == [64, 8, 8, 8, 8]
+    assert sizes == [64, *[8] * (claims.MAX_ATTEMPTS - 1)]
     TargetResult.objects.update(attempts=2)
     assert len(claim()) == 1
 
@@ -148,7 +144,7 @@ def test_a_row_handed_back_is_uncounted_and_progress_is_kept():
     hand_back(claimed, Interrupted(known={ip_address("127.0.0.1"): probes}, has_progress=True, notes=("a note",)))
     row.refresh_from_db()
     assert unpack_probes(row.partial["addresses"]["127.0.0.1"]) == probes
-    (item,) = islice(claims.Claims(uuid4()).items(until=soon()), 1)
+    (item,) = islice(claims.Claims(uuid4()).items(seconds=5), 1)
     assert (item.known, item.notes) == ({ip_address("127.0.0.1"): probes}, ("a note",))
 
 
@@ -172,7 +168,7 @@ def test_poison_ends_as_an_explicit_error_after_five_attempts():
     assert reap().given_up == 1
     row = TargetResult.objects.get()
     assert (row.state, row.error_code) == (TargetState.ERROR, "gave_up")
-    assert row.evidence["error"]["detail"] == "Gave up after 5 attempts: each time the worker died or made no progress."
+    assert row.evidence["error"]["detail"] == "Gave up after 8 attempts: each time the worker died or made no progress."
     job.refresh_from_db()
     assert job.is_finished
     assert reap().given_up == 0
@@ -239,13 +235,13 @@ def test_many_workers_at_once_finish_each_target_once_and_the_job_once():
 @pytest.mark.django_db(transaction=True)
 def test_a_job_deleted_while_its_slice_runs_costs_the_other_jobs_nothing(monkeypatch):
     doomed, other = submit_scan(request("127.0.0.1", ports=(1,))), submit_scan(request("127.0.0.2", ports=(1,)))
-    save = slices.save_report
+    save = slices.save_reports
 
     def delete_first(*args, **kwargs):
         ScanJob.objects.filter(pk=doomed.pk).delete()
         return save(*args, **kwargs)
 
-    monkeypatch.setattr(slices, "save_report", delete_first)
+    monkeypatch.setattr(slices, "save_reports", delete_first)
     slices.run_slice()
     other.refresh_from_db()
     assert other.is_finished

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from django.contrib.auth.models import User
 
 from scans.core.types import Facts
 from scans.models import JobState, ScanJob, TargetState
 from tests.factories import make_address, make_failure, make_report, make_result, make_source
+from tests.web.browser import overflow
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [  # otherwise the browser looks up its maker's hosts at every start
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-REPORT_VIOLATIONS = """
-document.addEventListener("securitypolicyviolation", e => console.error("CSP " + e.violatedDirective + " " + e.blockedURI));
-"""
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed"),
     pytest.mark.django_db(transaction=True),
     pytest.mark.ignore_template_errors,  # the stock admin relies on missing variables
 ]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    """Playwright runs an event loop in this thread, in which Django would refuse to touch the database."""
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def page(chromium, live_server) -> Iterator[playwright.Page]:
-    """A page that collects what the browser complains about, and what it asks the server."""
-    context = chromium.new_context(base_url=live_server.url, viewport={"width": 390, "height": 800})
-    page = context.new_page()
-    page.complaints = []
-    page.requested = []
-    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda sent: page.requested.append(sent.url))
-    page.add_init_script(REPORT_VIOLATIONS)
-    yield page
-    context.close()
-
-
-def overflow(page: playwright.Page) -> int:
-    """Pixels by which the page is wider than the window."""
-    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
 def test_from_the_form_to_the_admin_without_one_complaint(page, live_server):

@@ -12,6 +12,7 @@ PAGES = [
     ("/suspicious", 400, "The request could not be read"),
     ("/forbidden", 403, "You may not do this"),
     ("/no/such/page", 404, "There is nothing at this address"),
+    ("/too-large", 413, "The form is too large"),
     ("/broken", 500, "Something failed here"),
 ]
 
@@ -30,6 +31,7 @@ def test_an_error_page_needs_no_database_and_tells_no_detail(visitor, path, stat
     assert response.status_code == status
     assert f"<h1>{sentence}</h1>" in page
     assert '<a class="button" href="/">' in page
+    assert 'action="/theme"' in page
     assert "a secret detail" not in page
     assert policy_of(response) == POLICY
     assert inline_parts(page) == []

@@ -10,13 +10,15 @@ from django.test import Client
 from django.utils.html import escape
 from django_q.models import OrmQ
 
-from scans.core.options import Options
+from scans.core.options import AiOptions, Options
+from scans.core.ports import PROFILES
 from scans.models import AiChoice, ScanJob
 from tests.factories import make_job, make_report, make_result
-from tests.web.policy import POLICY, policy_of
+from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = pytest.mark.django_db
 FORM = {"targets": "127.0.0.1", "profile": "default", "ports": ""}
+GOOD_AND_BAD = "127.0.0.1\n127.1\n127.0.0.2, 127.0.0.3\n300.1.1.1\n# nothing\n"
 
 
 def submit(client: Client, **fields: str) -> str:
@@ -91,6 +93,103 @@ def test_a_password_in_a_bad_line_is_not_repeated_in_its_reason(client):
     assert not any("hunter2" in reason for reason in reasons)
 
 
+def test_the_good_lines_can_be_scanned_beside_the_bad_ones(client):
+    page = unescape(submit(client, targets=GOOD_AND_BAD))
+    assert "2 of 5 lines cannot be scanned" in page
+    assert re.search(r'name="on_invalid" value="skip">Scan only the 2 good lines<', page)
+    assert client.post("/", {**FORM, "targets": GOOD_AND_BAD, "on_invalid": "skip"}).status_code == 302
+    job = ScanJob.objects.get()
+    assert [row.target for row in job.targets.all()] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    assert [(left["pointer"], left["text"]) for left in job.rejected] == [("/lines/2", "127.1"), ("/lines/4", "300.1.1.1")]
+    assert all(left["reason"] for left in job.rejected)
+
+
+def test_a_line_that_is_partly_bad_does_not_count_as_good(client):
+    page = unescape(submit(client, targets="127.0.0.1, 127.1"))
+    assert "Scan only what is good of 1 line<" in page
+    assert "The rest of the line can be scanned: 1 target." in page
+
+
+@pytest.mark.parametrize("targets", ["127.1", "127.1\n" * 1001 + "127.0.0.1"])
+def test_without_a_good_line_or_unread_to_the_end_there_is_nothing_to_skip_to(client, targets):
+    assert "on_invalid" not in submit(client, targets=targets)
+    assert "on_invalid" not in submit(client, targets=targets, on_invalid="skip")
+
+
+def test_label_and_tags_reach_the_job_and_the_list_of_recent_ones(client):
+    client.post("/", {**FORM, "label": " Perimeter\tweekly ", "tags": "dmz, weekly,dmz,, "})
+    job = ScanJob.objects.get()
+    assert (job.label, sorted(tag.name for tag in job.tags.all())) == ("Perimeter weekly", ["dmz", "weekly"])
+    assert ">Perimeter weekly</a>" in client.get("/").content.decode()
+
+
+def test_a_label_that_looks_like_markup_stays_text(client):
+    client.post("/", {**FORM, "label": "<b>x</b>"})
+    assert ">&lt;b&gt;x&lt;/b&gt;</a>" in client.get("/").content.decode()
+
+
+def test_a_bad_label_or_tag_is_told_in_the_summary_and_its_field_is_open(client):
+    page = unescape(submit(client, label="x" * 101, tags=",".join(f"t{n}" for n in range(21))))
+    assert '<a href="#id_label">Label</a> Ensure this value has at most 100 characters' in page
+    assert '<a href="#id_tags">Tags</a> 21 tags; 20 are the most.' in page
+    assert '<details class="fold" open>' in page
+    assert "is longer than 40 characters" in submit(client, tags="y" * 41)
+
+
+def test_a_submission_at_a_bad_time_keeps_what_was_typed_and_says_when_to_come_back(client, settings):
+    settings.MAX_OPEN_JOBS = 1
+    make_job("127.0.0.1")
+    response = client.post("/", {**FORM, "targets": "127.0.0.7"})
+    page = unescape(response.content.decode())
+    assert (response.status_code, response["Retry-After"]) == (503, "60")
+    assert "1 jobs are open, as many as this service takes in" in page
+    assert ">\n127.0.0.7</textarea>" in page
+
+
+def test_a_submission_too_soon_keeps_what_was_typed_and_says_when_to_come_back(client, settings):
+    settings.QUOTAS = {**settings.QUOTAS, "submit": (1, 60)}
+    client.post("/", FORM)
+    response = client.post("/", {**FORM, "targets": "127.0.0.7"})
+    page = unescape(response.content.decode())
+    assert response.status_code == 429
+    assert f"try again in {response['Retry-After']} s." in page
+    assert ">\n127.0.0.7</textarea>" in page
+
+
+def test_the_counts_of_the_profiles_are_the_catalogues(client):
+    page = client.get("/").content.decode()
+    for value, ports in PROFILES.items():
+        assert re.search(rf'value="{value}"[^>]*><span class="choice__name">\w+, {len(ports):,} ports<', page), value
+
+
+def test_a_link_fills_the_form_and_shows_what_it_comes_to(client):
+    query = {"targets": "127.0.0.0/30\n127.1", "profile": "own", "ports": "22,80", "label": "again", "tags": "a, b"}
+    response = client.get("/", query)
+    page = unescape(response.content.decode())
+    assert response.status_code == 200
+    assert ">\n127.0.0.0/30\n127.1</textarea>" in page
+    assert re.search(r'value="own" checked', page)
+    assert 'value="22,80"' in page
+    assert 'value="again"' in page
+    assert "it has 2 parts" in bad_lines(page)[2]
+    assert "Nothing was submitted" not in page
+    assert not ScanJob.objects.exists()
+
+
+def test_a_link_to_what_is_no_profile_says_so_and_markup_in_it_stays_text(client):
+    page = client.get("/", {"targets": "<script>alert(1)</script>", "profile": "nope"}).content.decode()
+    assert "nope is not one of the available choices" in page
+    assert "<script>alert" not in page
+    assert inline_parts(page) == []
+
+
+def test_a_link_asks_the_model_only_where_the_empty_form_would(client, settings):
+    assert not re.search(r'name="ai" checked', client.get("/?targets=127.0.0.1").content.decode())
+    settings.SCANNER = Options(ai=AiOptions(api_key="k"))
+    assert re.search(r'name="ai" checked', client.get("/?targets=127.0.0.1").content.decode())
+    assert not re.search(r'name="ai" checked', client.get("/?targets=127.0.0.1&ai=false").content.decode())
+
+
 def test_of_a_long_list_only_the_bad_lines_are_repeated(client):
     page = submit(client, targets="\n".join(["127.0.0.1"] * 150 + ["127.1"]))
     assert set(bad_lines(page)) == {151}
@@ -149,11 +248,11 @@ def test_recent_jobs_show_state_and_levels_and_never_more_than_ten(client):
 
 def test_recent_jobs_cost_the_same_number_of_queries_however_many_they_are(client, django_assert_num_queries):
     make_result(make_report("127.66.0.1"))
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):  # the jobs, their levels, the workers
         client.get("/")
     for _ in range(5):
         make_result(make_report("127.66.0.1"))
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         client.get("/")
 
 

@@ -7,9 +7,10 @@ SourceError, HttpFailedError, … ─────┴─► consult() ─► Cons
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -74,7 +75,18 @@ class Consultation:
 
 
 def consult(source: Source, addresses: Sequence[IPAddress], http: Http) -> Consultation:
-    """Ask, and turn whatever happens into one result per address. Never raises."""
+    """Ask, and turn whatever happens into one result per address, with the time it took. Never raises."""
+    began = time.monotonic()
+    consultation = _consult(source, addresses, http)
+    elapsed_ms = round(1000 * (time.monotonic() - began))
+    timed = {
+        address: result if result.state is SourceState.SKIPPED else replace(result, elapsed_ms=elapsed_ms)
+        for address, result in consultation.results.items()
+    }
+    return replace(consultation, results=timed)
+
+
+def _consult(source: Source, addresses: Sequence[IPAddress], http: Http) -> Consultation:
     try:
         answers = source.lookup(addresses, http)
     except SourceError as error:

@@ -10,7 +10,7 @@ from scans.core.options import ProbeOptions
 RESERVED_DESCRIPTORS = 256  # for the rest of the process: database, queue, intelligence
 MOST_DESCRIPTORS = 65536  # "no limit" still ends here: source ports run out first
 FIRST_WINDOW = 1024  # probes in flight before anything is known; a bigger burst delays its own answers
-FIRST_HOST_WINDOW = 32
+FIRST_HOST_WINDOW, MOST_FIRST_HOST_WINDOW = 32, 128  # a host that limits rates should be noticed before it is flooded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ class ProbeBudgets:
     @property
     def first_host_window(self) -> int:
         """Where the window of each host begins to grow."""
-        return min(max(FIRST_HOST_WINDOW, self.per_host // 16), self.per_host)
+        return min(max(FIRST_HOST_WINDOW, min(self.per_host // 16, MOST_FIRST_HOST_WINDOW)), self.per_host)
 
 
 def claim_descriptors(wanted: int) -> int:

@@ -23,8 +23,9 @@ from scans.core.probe.budgets import ProbeBudgets
 from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
 from scans.core.probe.pacing import TokenBucket
-from scans.core.probe.patience import PathEstimate, attempts_needed, wait_seconds
+from scans.core.probe.patience import LEAST_SECONDS, PathEstimate, attempts_needed, wait_seconds
 from scans.core.probe.plans import HostPlan, HostResult, ProbeStats
+from scans.core.probe.restraint import Restraint, is_limited
 from scans.core.probe.rotation import Rotation
 from scans.core.probe.sockets import (
     CLOSED,
@@ -49,6 +50,7 @@ HOST_BURST = 64
 MAX_EVENTS = 4096  # fetched at once
 LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
 TOKEN_NAP_SECONDS = 0.005  # at least, so that tokens gather: a turn for each would be mostly overhead
+RESTRAINT_NAP_SECONDS = 0.02  # the same for the tokens of one host, of which there may be many
 REST_SECONDS = 0.05  # after the system had no descriptor or no source port left
 STARVED_SECONDS = 5.0  # with nothing in flight that could free one: then it is an error, and no longer a shortage
 HELD_UP_SECONDS = 0.02  # between two turns: then the time of an answer says nothing about the path
@@ -181,6 +183,8 @@ class ProbeEngine:
             if host.has_begun or self._may_begin(host, now):
                 count = self._burst(host, now, most=left)
                 self._launch_burst(host, count)
+                if host.restraint is not None:
+                    self._restrain(host, host.restraint, now)
                 self._requeue(host)
                 left -= count
             left -= 1  # also for a host that had nothing to launch: the loop stays bounded
@@ -201,23 +205,33 @@ class ProbeEngine:
         """How many probes this host may send in its turn: while others wait, no more than half of what room there is."""
         room = self._window.room
         count = min(host.room, HOST_BURST, most, room if self._rotation.is_empty else (room + 1) // 2)
-        return self._bucket.take(count, now=now) if host.is_paced else count
+        if host.restraint is not None:
+            count = host.restraint.take(count, now=now, is_all_asked=host.is_all_asked)
+        if not host.is_paced:
+            return count
+        granted = self._bucket.take(count, now=now)
+        if host.restraint is not None:
+            host.restraint.put_back(count - granted)
+        return granted
 
     def _launch_burst(self, host: Host, count: int) -> None:
+        first_wait = self._wait_seconds(host, 1)  # once for all: it is a tenth of what a probe costs
         for sent in range(count):
             index, attempt = host.next_probe()
-            error = self._send(host, index, attempt)
+            error = self._send(host, index, attempt, first_wait if attempt == 1 else self._wait_seconds(host, attempt))
             if error:
                 host.retry(index, attempt)  # as the same attempt: none was made
                 if host.is_paced:
                     self._bucket.put_back(count - sent)
+                if host.restraint is not None:
+                    host.restraint.put_back(count - sent)
                 if error in OUT_OF_PORTS or error in OUT_OF_DESCRIPTORS:
                     self._starve(host, error)
                 else:  # no such address family, or the sandbox forbids it: waiting will not help
                     self._give_up([host], PortState.ERROR, error_name(error))
                 return
 
-    def _send(self, host: Host, index: int, attempt: int) -> int:
+    def _send(self, host: Host, index: int, attempt: int, patience_seconds: float) -> int:
         """Begin one connection. Returns 0, or the error that kept the system from even beginning it."""
         try:
             flight = self._pool.take(host.family)
@@ -236,13 +250,13 @@ class ProbeEngine:
                 self._pool.discard(flight)
                 return error.errno or errno.EIO
         flight.carry(host, index, attempt, address, now)
+        flight.expires_at = now + patience_seconds
         self._take_off(flight, host)
         if error_number not in IN_PROGRESS:
             self._land(flight, host, outcome(flight.socket, error_number), now)
         return 0
 
     def _take_off(self, flight: Flight, host: Host) -> None:
-        flight.expires_at = flight.sent_at + self._wait_seconds(host, flight.attempt)
         self._expiries.add(flight, at=flight.expires_at)
         self._sent += 1
         self._window.in_flight += 1
@@ -301,6 +315,15 @@ class ProbeEngine:
             until = until if at is None else min(until, at)
         return max(0.0, until - now)
 
+    def _restrain(self, host: Host, restraint: Restraint, now: float) -> None:
+        """Let the host rest until it may be asked again, or let it go."""
+        if restraint.is_over:
+            host.restraint = None
+            host.path.forgive()
+        elif (wait := restraint.wait_seconds) > 0 and not host.is_resting:
+            host.is_resting = True
+            self._alarms.add(host, at=now + max(wait, RESTRAINT_NAP_SECONDS))
+
     # -- What becomes of a probe ------------------------------------------------------------------------------------
 
     def _land(self, flight: Flight, host: Host, found: Outcome, now: float) -> None:
@@ -323,29 +346,36 @@ class ProbeEngine:
             return
         if found.is_answer:
             self._learn(host, attempt, latency)
+            if host.restraint is not None:
+                host.restraint.heard(index, sent_at=flight.sent_at, now=now)
         latency_ms = round(latency * 1000, 3) if found.is_answer else None
         self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
 
     def _silence(self, flight: Flight, host: Host) -> None:
         """No answer in time: ask again, or believe it."""
-        self._pool.discard(flight)
+        self._pool.recycle(flight)
         index, attempt = flight.index, flight.attempt
-        if attempt < attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts):
+        if self._is_believed(flight, host):
+            self._settle(host, index, Probe(host.ports[index], PortState.FILTERED, "timeout", attempt, None))
+        else:
             self._retried += 1
             host.retry(index, attempt + 1)
             self._landed(host)
-        else:
-            self._settle(host, index, Probe(host.ports[index], PortState.FILTERED, "timeout", attempt, None))
+
+    def _is_believed(self, flight: Flight, host: Host) -> bool:
+        if host.restraint is not None:
+            return host.restraint.is_believed(flight.index, sent_at=flight.sent_at, now=monotonic())
+        return flight.attempt >= attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts)
 
     def _settle(self, host: Host, index: int, probe: Probe) -> None:
         host.settle(index, probe)
-        self._window.grow()
         self._landed(host)
         if not host.remaining:
             self._finish(host)
 
     def _landed(self, host: Host) -> None:
         self._window.in_flight -= 1
+        self._window.grow()
         host.window.in_flight -= 1
         host.window.grow()
         self._requeue(host)
@@ -359,9 +389,15 @@ class ProbeEngine:
         crowd = self._crowds[host.is_paced]
         trusted = None if self._was_held_up else latency_seconds
         host.path.heard(attempt=attempt, latency_seconds=trusted)
-        crowd.heard(attempt=attempt, latency_seconds=trusted)
+        # What a limit drops says nothing about the paths to others.
+        crowd.heard(attempt=attempt if host.restraint is None else 1, latency_seconds=trusted)
         if crowd.answers in RETHINK_AT_ANSWERS:
             self._rethink()
+        if attempt > 1 and not host.was_restrained and is_limited(host.path, crowd):
+            now = monotonic()
+            host.was_restrained = True
+            host.restraint = Restraint(per_second=host.path.answers / max(now - host.begun_at, LEAST_SECONDS), now=now)
+            host.reopen_silent()
 
     def _rethink(self) -> None:
         """Shorten the waits that were guessed before anyone had answered."""
@@ -374,6 +410,8 @@ class ProbeEngine:
                     self._expiries.add(flight, at=expires_at)
 
     def _wait_seconds(self, host: Host, attempt: int) -> float:
+        if host.restraint is not None:
+            attempt = 1  # it is slow to answer because it is busy with no one: to wait longer would gain nothing
         return wait_seconds(host.path, self._crowds[host.is_paced], attempt=attempt, may_be_far=host.is_paced)
 
     # -- Shortages and endings --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import cast
 
 from scans.core.probe.patience import PathEstimate
 from scans.core.probe.plans import HostPlan, HostResult
+from scans.core.probe.restraint import Restraint
 from scans.core.probe.window import Window
 from scans.core.types import PortState, Probe
 
@@ -27,6 +28,7 @@ class Host:
         "_retries",
         "_scope_id",
         "_text",
+        "begun_at",
         "deadline_at",
         "family",
         "has_begun",
@@ -38,8 +40,10 @@ class Host:
         "plan",
         "ports",
         "remaining",
+        "restraint",
         "started_at",
         "starved_since",
+        "was_restrained",
         "window",
     )
 
@@ -52,8 +56,11 @@ class Host:
         self._scope_id = _interface_index(scope) if isinstance(plan.address, IPv6Address) and scope else 0
         self.window = window
         self.path = PathEstimate()
+        self.restraint: Restraint | None = None  # once it is found to limit rates
+        self.was_restrained = False  # once is enough
         self.has_begun = self.is_queued = self.is_resting = self.is_finished = False
         self.started_at: datetime | None = None
+        self.begun_at = 0.0  # the same on the loop's clock
         self.deadline_at: float | None = None
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
         self.remaining = len(ports)
@@ -65,6 +72,7 @@ class Host:
         """The first probe is about to leave."""
         self.has_begun = True
         self.started_at = datetime.now(UTC)
+        self.begun_at = now
         if self.plan.deadline_seconds is not None:
             self.deadline_at = now + self.plan.deadline_seconds
         self._probes = [None] * len(self.ports)
@@ -76,9 +84,17 @@ class Host:
             return 0
         return min(self.window.room, len(self._retries) + len(self.ports) - self._next_index)
 
+    @property
+    def is_all_asked(self) -> bool:
+        """Whether every port was asked at least once."""
+        return self._next_index == len(self.ports)
+
     def next_probe(self) -> tuple[int, int]:
-        """Index and attempt of what to send next. Retries go first, so that what they teach comes in time."""
-        if self._retries:
+        """Index and attempt of what to send next. Retries go first, so that what they teach comes in time.
+
+        Under restraint their turn is every fourth, so that nobody's silence is asked about again and again.
+        """
+        if self._retries and (self.restraint is None or self.is_all_asked or self.restraint.is_turn_to_ask_again()):
             return self._retries.popleft()
         self._next_index += 1
         return self._next_index - 1, 1
@@ -97,6 +113,14 @@ class Host:
         """That port has its state."""
         self._probes[index] = probe
         self.remaining -= 1
+
+    def reopen_silent(self) -> None:
+        """Ask all ports again that were believed silent: too soon, as it turns out."""
+        for index, probe in enumerate(self._probes):
+            if probe is not None and probe.state is PortState.FILTERED:
+                self._probes[index] = None
+                self._retries.append((index, probe.attempts + 1))
+                self.remaining += 1
 
     def settle_rest(self, state: PortState, reason: str) -> None:
         """Give every port without a state this one. Nothing of this host may be in flight any more."""

@@ -5,7 +5,7 @@ Both follow from what the answers so far say about the path, of this host and of
 - Waiting: RFC 6298's smoothed round trip plus four deviations, the larger of host and crowd, because a host's own estimate
   is too tight while our burst is still queueing somewhere: on a path of 80 ms that delayed every answer of a later burst.
 - Asking again: from here and not by the kernel, which would wait 1 s. Silence is believed when the chance that every attempt
-  was lost is below 1 in 10,000, judging by the loss measured.
+  was lost is below 1 in 100,000, judging by the loss measured.
 
 Every attempt has a source port of its own, so it is always clear which one was answered, and each may be measured. Only an
 answer after more than 1 s is ambiguous (Karn's rule): the kernel has repeated the SYN by then.
@@ -22,20 +22,20 @@ FAR_SECONDS = 1.0  # the last word for such a host, if it may be on another cont
 BACKOFF = 1.5
 KERNEL_REPEATS_SECONDS = 1.0  # TCP's initial retransmission timeout on Linux
 
-ACCEPTED_MISS = 1e-4
+ACCEPTED_MISS = 1e-5
 NEGLIGIBLE_LOSS = 0.002
 ENOUGH_ANSWERS = 50  # before that, a loss is an anecdote
-MOST_ATTEMPTS = 4
+MOST_ATTEMPTS = 5
 
 
 class PathEstimate:
     """Round trip and loss, learnt from answers."""
 
-    __slots__ = ("_deviation_seconds", "_late", "_rtt_seconds", "answers")
+    __slots__ = ("_deviation_seconds", "_rtt_seconds", "answers", "late")
 
     def __init__(self) -> None:
         self.answers = 0
-        self._late = 0  # answers to a second or later attempt: an earlier one was lost
+        self.late = 0  # answers to a second or later attempt: an earlier one was lost
         self._rtt_seconds: float | None = None
         self._deviation_seconds = 0.0
 
@@ -47,7 +47,7 @@ class PathEstimate:
     @property
     def loss(self) -> float:
         """The share of answers that took more than one attempt."""
-        return self._late / self.answers if self.answers >= ENOUGH_ANSWERS else 0.0
+        return self.late / self.answers if self.answers >= ENOUGH_ANSWERS else 0.0
 
     @property
     def timeout_seconds(self) -> float:
@@ -58,7 +58,7 @@ class PathEstimate:
         """Count an answer. Its latency is None when it cannot be trusted."""
         self.answers += 1
         if attempt > 1:
-            self._late += 1
+            self.late += 1
         if latency_seconds is None or latency_seconds >= KERNEL_REPEATS_SECONDS:
             return
         if self._rtt_seconds is None:
@@ -67,6 +67,10 @@ class PathEstimate:
             off = latency_seconds - self._rtt_seconds
             self._deviation_seconds += (abs(off) - self._deviation_seconds) / 4
             self._rtt_seconds += off / 8
+
+    def forgive(self) -> None:
+        """Forget what was lost; what is known of the round trip stays."""
+        self.answers = self.late = 0
 
 
 def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, may_be_far: bool) -> float:
@@ -77,7 +81,7 @@ def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, may_b
         first = max(crowd.timeout_seconds * 1.5, UNHEARD_SECONDS)
     else:
         first = NOBODY_HEARD_SECONDS
-    seconds = min(max(first, LEAST_SECONDS) * BACKOFF ** (attempt - 1), MOST_SECONDS)
+    seconds = min(max(first * BACKOFF ** (attempt - 1), LEAST_SECONDS), MOST_SECONDS)
     if may_be_far and attempt > 1 and not host.is_known:
         return max(seconds, FAR_SECONDS)
     return seconds

@@ -2,11 +2,13 @@
 
 The life of one: socket, connect (EINPROGRESS), watched by epoll; on an event connect again, which returns the outcome and,
 after a refusal, leaves the socket as good as new. It is then parked and used for the next probe, which saves making,
-watching and closing one. A socket that met an open port is closed with a reset, so that neither side keeps a TIME_WAIT.
+watching and closing one. After silence it is told to forget the connection, and parked as well. A socket that met an open
+port is closed with a reset, so that neither side keeps a TIME_WAIT.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -24,6 +26,11 @@ _KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # Edge-triggered, so that a parked socket, which is always "ready", does not report again and again.
 _EVENTS = select.EPOLLOUT | select.EPOLLET
+
+# connect() to no address family ends what a socket is about: connect(2). Python's own connect() cannot say it.
+_libc_connect = ctypes.CDLL(None).connect
+_libc_connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_NO_ADDRESS = bytes(16)  # AF_UNSPEC is 0
 
 IN_PROGRESS = (0, errno.EINPROGRESS)
 # A shortage, of this machine or towards one destination. Never a result: the probe waits and leaves later.
@@ -160,9 +167,19 @@ class SocketPool:
         self.flights[flight.fd] = flight
 
     def park(self, flight: Flight) -> None:
-        """Keep the socket for another probe; only after a refusal, and with an empty error queue."""
+        """Keep the socket for another probe; only one without a connection, and with an empty error queue."""
         flight.host = None
         self._parked[flight.family].append(flight)
+
+    def recycle(self, flight: Flight) -> None:
+        """Give up a connection that nobody answered, and park its socket: that takes 10 us, a new one 16 (measured on 6.18).
+
+        An ICMP message that came too late to be an event would be taken for the next probe's: such a socket is closed.
+        """
+        if _libc_connect(flight.fd, _NO_ADDRESS, len(_NO_ADDRESS)) == 0 and _icmp(flight.socket) is None:
+            self.park(flight)
+        else:
+            self.discard(flight)
 
     def discard(self, flight: Flight) -> None:
         """Close the socket, which also ends its events."""

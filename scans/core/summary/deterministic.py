@@ -86,7 +86,10 @@ def _reason(finding: Finding) -> str:
 
 
 def _coverage(addresses: Sequence[AddressReport]) -> str:
-    """What was looked at: "20 of 24 ports answered, all closed; 4 probes timed out"."""
+    """What was looked at: "20 of 24 ports answered, all closed; 4 probes timed out".
+
+    A name with two addresses is probed twice on each port: then it is probes that are counted.
+    """
     states = [probe.state for address in addresses for probe in address.probes]
     answered = sum(state in ANSWERED_STATES for state in states)
     if not states:
@@ -95,7 +98,8 @@ def _coverage(addresses: Sequence[AddressReport]) -> str:
         return f"no port answered: {_silence(addresses)}"
     closed = "" if PortState.OPEN in states else ", all closed"
     rest = f"; {_silence(addresses)}" if answered < len(states) else ""
-    return f"{answered} of {len(states)} ports answered{closed}{rest}"
+    what = "ports" if len(addresses) == 1 else "probes"
+    return f"{answered} of {len(states)} {what} answered{closed}{rest}"
 
 
 def _silence(addresses: Sequence[AddressReport]) -> str:

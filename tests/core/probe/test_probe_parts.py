@@ -151,8 +151,8 @@ def test_an_answer_the_kernel_may_have_asked_for_again_is_not_measured():
     assert not path(1.02, 2.5).is_known
 
 
-@pytest.mark.parametrize(("lost", "attempts"), [(0, 2), (1, 2), (40, 3), (100, 4), (900, 4), (1000, 4)])
-def test_more_loss_needs_more_attempts_and_four_at_most(lost, attempts):
+@pytest.mark.parametrize(("lost", "attempts"), [(0, 2), (1, 2), (15, 3), (40, 4), (100, 5), (900, 5), (1000, 5)])
+def test_more_loss_needs_more_attempts_and_five_at_most(lost, attempts):
     lossy, unheard = path(*[0.05] * 1000, lost=lost), path()
     assert attempts_needed(lossy, unheard, at_least=2) == attempts
     assert attempts_needed(unheard, lossy, at_least=2) == attempts

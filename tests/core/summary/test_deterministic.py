@@ -73,6 +73,11 @@ def test_all_closed_is_not_a_promise():
     assert found.recommendation is None
 
 
+def test_of_several_addresses_probes_are_counted_and_not_ports():
+    both = [address(f"192.0.2.{n}", closed=DEFAULT[:4]) for n in (1, 2)]
+    assert summary(*both).text == "8 of 8 probes answered, all closed. Not a promise of safety."
+
+
 def test_closed_and_silent_ports_are_counted_apart():
     assert summary(address(closed=DEFAULT[:20], filtered=DEFAULT[20:])).text == (
         "20 of 24 ports answered, all closed; 4 probes timed out. Not a promise of safety."

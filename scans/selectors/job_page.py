@@ -1,0 +1,208 @@
+"""What a job's page lists: a page of its targets, filtered and sorted. `job_findings` says what they have in common.
+
+filters, order, first row ─► row_slice: which rows, and in which state (cheap: it is asked for every two seconds)
+                                 └─► rows_of: single values of these rows, and none of their JSON, however many ports
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db.models import Case, Count, F, Q, QuerySet, TextField, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Substr
+from django.utils import timezone
+
+from scans.core.ports import count_ports
+from scans.models import OPEN_STATES, AuditEvent, ScanJob, TargetResult, TargetState
+from scans.selectors.history import WORST_FIRST, worst_first
+from scans.selectors.jobs import Progress
+from scans.selectors.results import listed_targets
+
+PAGE_ROWS = 100
+MAX_STRIP_PORTS = 48  # above it a strip says nothing that the counts do not
+MAX_PORTS_CHARS = 160  # of a list of open ports: a row shows the first few
+_OPEN = re.compile(r'"open": "([0-9,-]+)"')
+_RANGE = re.compile("([0-9]+)-([0-9]+)")
+WITHOUT_RESULT = (TargetState.ERROR, TargetState.REFUSED, TargetState.CANCELLED)
+
+
+class RowOrder(StrEnum):
+    """How the targets are sorted."""
+
+    WORST = "worst"
+    SUBMITTED = "submitted"
+
+
+class StateFilter(StrEnum):
+    """Which targets are shown, by how far they have come."""
+
+    DONE = "done"
+    WITHOUT = "without"  # ended without a full result
+    UNRESOLVED = "unresolved"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    OPEN = "open"  # not ended yet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowFilters:
+    """What the list of targets is narrowed to; None and "" ask for no such thing."""
+
+    level: str | None = None
+    state: StateFilter | None = None
+    port: int | None = None  # open at any of the target's addresses
+    finding: str | None = None  # a rule that fired
+    text: str = ""  # how the target begins
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every target is shown."""
+        return self == RowFilters()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowKey:
+    """A row of the page: where it is, and what of it can change while the job runs."""
+
+    pk: int
+    ordinal: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowSlice:
+    """A page of the list: rows `first` to `last` of `total`, counted from 1."""
+
+    keys: tuple[RowKey, ...]
+    first: int
+    total: int
+
+    @property
+    def last(self) -> int:
+        """Number of the last row; before the first if there is none."""
+        return self.first + len(self.keys) - 1
+
+    @property
+    def previous(self) -> int | None:
+        """First row of the page before."""
+        return max(1, self.first - PAGE_ROWS) if self.first > 1 else None
+
+    @property
+    def next(self) -> int | None:
+        """First row of the page behind."""
+        return self.last + 1 if self.last < self.total else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How fast a running job gets on. What was refused at once took no time and says nothing about it."""
+
+    elapsed_seconds: float
+    per_second: float | None
+    eta_seconds: int | None
+
+
+def row_slice(job: ScanJob, filters: RowFilters, *, order: RowOrder, first: int) -> RowSlice:
+    """A page of the targets that pass. A first row behind the end becomes that of the last page."""
+    rows = _filtered(job, filters)
+    total = job.total_targets if filters.is_empty else rows.count()
+    first = min(first, total - (total - 1) % PAGE_ROWS) if total else 1
+    keys = _ordered(rows, order).values_list("pk", "ordinal", "state")
+    found = keys[first - 1 : first - 1 + PAGE_ROWS]
+    return RowSlice(keys=tuple(RowKey(pk=pk, ordinal=n, state=s) for pk, n, s in found), first=first, total=total)
+
+
+def rows_of(job: ScanJob, keys: Sequence[RowKey]) -> list[TargetResult]:
+    """The rows in this order, with what the list shows of them."""
+    first = "evidence__addresses__0__port_states"
+    rows = (
+        listed_targets(job)
+        .filter(pk__in=[key.pk for key in keys])
+        .annotate(first_ports=Substr(KT(f"{first}__open"), 1, MAX_PORTS_CHARS))
+    )
+    if count_ports(job.ports) < MAX_STRIP_PORTS:  # a URL's own port may come on top
+        rows = rows.annotate(port_states=Cast(KT(first), TextField()))
+    by_pk = {row.pk: row for row in rows}
+    return [by_pk[key.pk] for key in keys if key.pk in by_pk]
+
+
+def level_counts(job: ScanJob) -> dict[str, int]:
+    """How many targets have which level, worst first; a target without a verdict counts nowhere."""
+    rated = job.targets.exclude(risk_level="").order_by()
+    return worst_first(dict(rated.values_list("risk_level").annotate(n=Count("pk"))))
+
+
+def pace(job: ScanJob, progress: Progress) -> Pace:
+    """How fast the job gets on, and how long it may take yet."""
+    elapsed = (timezone.now() - (job.started_at or job.created_at)).total_seconds()
+    scanned = progress.finished - progress.refused
+    if job.is_finished or not job.started_at or scanned <= 0 or elapsed <= 0:
+        return Pace(elapsed_seconds=elapsed, per_second=None, eta_seconds=None)
+    left = progress.total - progress.finished
+    return Pace(elapsed_seconds=elapsed, per_second=scanned / elapsed, eta_seconds=round(elapsed * left / scanned))
+
+
+def submit_event(job: ScanJob) -> AuditEvent | None:
+    """How and from where the job was asked for; only for those who may see the audit trail."""
+    return AuditEvent.objects.filter(job_token=job.token, action=AuditEvent.Action.SUBMIT).first()
+
+
+def _filtered(job: ScanJob, filters: RowFilters) -> QuerySet[TargetResult]:
+    rows = job.targets.all()
+    if filters.level:
+        rows = rows.filter(risk_level=filters.level)
+    if filters.state:
+        rows = rows.filter(_in_state(filters.state))
+    if filters.text:
+        rows = rows.filter(target__istartswith=filters.text)
+    if filters.finding:
+        # Both databases write JSON alike as text; a quote inside a value is escaped, so it cannot pretend to be a key.
+        rows = rows.annotate(rules=Cast("verdict", TextField())).filter(rules__contains=f'"rule_id": "{filters.finding}"')
+    if filters.port is not None:
+        rows = rows.filter(pk__in=_with_open_port(rows, filters.port))
+    return rows
+
+
+def _in_state(state: StateFilter) -> Q:
+    unresolved = Q(state=TargetState.ERROR, error_code="resolve_failed")
+    return {
+        StateFilter.DONE: Q(state=TargetState.DONE),
+        StateFilter.WITHOUT: Q(state__in=WITHOUT_RESULT),
+        StateFilter.UNRESOLVED: unresolved,
+        StateFilter.FAILED: Q(state=TargetState.ERROR) & ~Q(error_code="resolve_failed"),
+        StateFilter.REFUSED: Q(state=TargetState.REFUSED),
+        StateFilter.CANCELLED: Q(state=TargetState.CANCELLED),
+        StateFilter.OPEN: Q(state__in=OPEN_STATES),
+    }[state]
+
+
+def _with_open_port(rows: QuerySet[TargetResult], port: int) -> list[int]:
+    """Rows with this port open. Ports are stored as ranges, which no query can look into.
+
+    The evidence is read as text and searched for the lists: of 1,024 targets in 12 ms, where parsing it takes 120. A
+    quote inside a value is escaped, so nothing that a target said looks like a list.
+    """
+    found = rows.filter(open_ports__gt=0).order_by().values_list("pk", Cast("evidence", TextField()))
+    return [
+        pk for pk, text in found.iterator(chunk_size=100) if any(holds_port(ports, port) for ports in _OPEN.findall(text))
+    ]
+
+
+def holds_port(compact: str, port: int) -> bool:
+    """Whether "22,80-82" holds the port."""
+    return f",{port}," in f",{compact}," or any(int(low) <= port <= int(high) for low, high in _RANGE.findall(compact))
+
+
+def _ordered(rows: QuerySet[TargetResult], order: RowOrder) -> QuerySet[TargetResult]:
+    return rows.order_by("ordinal") if order == RowOrder.SUBMITTED else by_risk(rows)
+
+
+def by_risk(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:
+    """Worst first; a target without a verdict comes last."""
+    ranks = [When(risk_level=level, then=Value(rank)) for rank, level in enumerate(WORST_FIRST)]
+    return rows.order_by(Case(*ranks, default=Value(len(ranks))), F("risk_score").desc(nulls_last=True), "ordinal")

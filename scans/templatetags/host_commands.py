@@ -1,0 +1,127 @@
+"""Commands that ask a host the same questions again, from the reader's own machine.
+
+They are text to copy into a shell, and half of each came from outside: every value goes through `shlex.quote`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.urls import reverse
+
+from scans.core.ports import PROFILES, compact, count_ports, expand
+
+register = template.Library()
+
+Json = Mapping[str, Any]
+
+MAX_PORT_CHARS = 400  # of a list of ports in a command line; a longer one stands for a whole range
+WEB_PORTS = (443, 80, 8443, 8080)  # the first open one is asked
+TLS_PORTS = (443, 8443, 465, 993, 995, 636)
+PLAIN_PORTS = frozenset({80, 8080})
+STANDARD_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One command, and the program it starts."""
+
+    name: str
+    text: str
+
+
+@register.filter
+def commands(row: Any, status_url: str) -> list[Command]:
+    """The commands for one scanned target; those about services only where such a port is open."""
+    target, addresses = row.evidence["target"], row.evidence["addresses"]
+    made = [Command(name="nmap", text=text) for text in _nmap(addresses)]
+    if addresses:
+        made += [Command(name="curl", text=text) for text in _curl(target, addresses[0])]
+        made += [Command(name="openssl", text=text) for text in _openssl(target, addresses[0])]
+    return [*made, Command(name="API", text=_line("curl", "-sS", status_url))]
+
+
+@register.simple_tag
+def rescan_url(row: Any, job: Any) -> str:
+    """The form, filled in with this target and the ports it was probed on."""
+    wanted = {"targets": row.target}
+    profile = next((name for name, ports in PROFILES.items() if compact(ports) == job.ports), "")
+    if profile:
+        wanted["profile"] = profile
+    elif len(job.ports) <= MAX_PORT_CHARS:
+        wanted |= {"profile": "own", "ports": job.ports}
+    return f"{reverse('submit')}?{urlencode(wanted)}"
+
+
+def _nmap(addresses: Sequence[Json]) -> Iterator[str]:
+    """One line for each family: nmap takes addresses of only one at a time."""
+    for version in (4, 6):
+        ours = [seen for seen in addresses if ip_address(seen["address"]).version == version]
+        if ours:
+            family = ["-6"] if version == 6 else []
+            yield _line("nmap", *family, "-sT", "-Pn", "-sV", "-p", _ports(ours), *(seen["address"] for seen in ours))
+
+
+def _ports(addresses: Sequence[Json]) -> str:
+    """The open ports, or where none is all that were probed."""
+    is_open = _all(addresses, ["open"])
+    text = compact(is_open or _all(addresses, addresses[0]["port_states"]))
+    return text if 0 < len(text) <= MAX_PORT_CHARS else "1-65535"
+
+
+def _all(addresses: Sequence[Json], states: Sequence[str] | Mapping[str, str]) -> set[int]:
+    return {port for seen in addresses for state in states for port in expand(seen["port_states"][state])}
+
+
+def _curl(target: Json, address: Json) -> Iterator[str]:
+    """The target's own URL if it is one, otherwise the first page of the first web port that is open."""
+    if target["scheme"] in STANDARD_PORTS:
+        scheme, port = target["scheme"], target["port"] or STANDARD_PORTS[target["scheme"]]
+    else:
+        port = _first_open(address, WEB_PORTS)
+        scheme = "http" if port in PLAIN_PORTS else "https"
+    if not port:
+        return
+    host, where = target["host"], _bracketed(address["address"])
+    pinned = [] if _is_address(host) else ["--resolve", f"{host}:{port}:{where}"]  # the address that was scanned
+    shown = "" if port == STANDARD_PORTS[scheme] else f":{port}"
+    name = where if _is_address(host) else host
+    yield _line("curl", "-sSikg", *pinned, f"{scheme}://{name}{shown}{target['path'] or '/'}")
+
+
+def _openssl(target: Json, address: Json) -> Iterator[str]:
+    port = target["port"] if target["scheme"] == "https" and target["port"] else _first_open(address, TLS_PORTS)
+    if port:
+        name = [] if _is_address(target["host"]) else ["-servername", target["host"]]
+        where = f"{_bracketed(address['address'])}:{port}"
+        yield _line("openssl", "s_client", "-connect", where, *name) + " </dev/null"
+
+
+def _first_open(address: Json, wanted: Sequence[int]) -> int | None:
+    text = address["port_states"]["open"]
+    if not count_ports(text):
+        return None
+    is_open = frozenset(expand(text))
+    return next((port for port in wanted if port in is_open), None)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(*words: str) -> str:
+    return " ".join(map(shlex.quote, words))

@@ -1,0 +1,82 @@
+"""A model's words about a host: what it was shown, what it relied on, and why there are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import template
+
+from scans.core.summary.facts import facts_for
+from scans.core.types import SummaryState
+
+register = template.Library()
+
+Json = Mapping[str, Any]
+
+ANSWERED_STATES = frozenset({SummaryState.WRITTEN, SummaryState.REJECTED})
+NO_WORDS = {
+    SummaryState.DETERMINISTIC: "No model was asked for this job.",
+    SummaryState.NO_KEY: "No key for the model is configured: the operator sets GEMINI_API_KEY.",
+    SummaryState.SKIPPED: "The model was not asked.",
+    SummaryState.RATE_LIMITED: "The model's service answered “too many requests”.",
+    SummaryState.UNAUTHORIZED: "The model's service refused the key.",
+    SummaryState.REJECTED: "The model wrote something that the facts do not bear, so its words were thrown away.",
+    SummaryState.FAILED: "The model could not be asked, or did not answer.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberedFact:
+    """One statement that the model was shown."""
+
+    number: str
+    rule: str  # the rule it states, "" for what an address showed or a source answered
+    text: str
+
+
+@register.filter
+def has_model_words(state: str) -> bool:
+    """Whether the summary was written by the model."""
+    return state == SummaryState.WRITTEN
+
+
+@register.filter
+def why_no_words(state: str) -> str:
+    """Why the model's words are missing."""
+    return NO_WORDS[SummaryState(state)]
+
+
+@register.filter
+def shown_facts(row: Any) -> list[NumberedFact]:
+    """The facts as the model saw them, for an answer that was used or thrown away. They follow from evidence and verdict."""
+    if row.summary["state"] not in ANSWERED_STATES:
+        return []
+    facts = json.loads(facts_for(row.evidence, row.verdict).text)["facts"]
+    return [NumberedFact(number=fact.pop("id"), rule=fact.get("rule", ""), text=_line(fact)) for fact in facts]
+
+
+@register.filter
+def cited_facts(row: Any) -> list[NumberedFact]:
+    """The facts that the model says it relied on."""
+    cited = row.summary["citations"]
+    return [fact for fact in shown_facts(row) if fact.rule and fact.rule in cited]
+
+
+@register.filter
+def asked_effort(usage: Json) -> str:
+    """What the question cost: "412 tokens, 1.9 s"; "" if nothing was counted."""
+    tokens = sum(count for name, count in usage.items() if name.endswith("_tokens") and not name.startswith("total"))
+    seconds = usage.get("latency_ms", 0) / 1000
+    parts = [f"{tokens:,} tokens" if tokens else "", f"{seconds:.1f} s" if seconds else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _line(fact: Json) -> str:
+    return "; ".join(f"{name.replace('_', ' ')}: {_word(value)}" for name, value in fact.items())
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,46 @@
+"""The page of one target of a job."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_GET
+
+from scans import selectors
+from scans.models import OPEN_STATES, TargetState
+from scans.web.lookup import job_or_404
+
+STOP_POLLING = 286  # htmx's own status: show this answer and ask no more
+
+
+@cache_control(private=True, no_store=True)
+@require_GET
+def host(request: HttpRequest, token: str, number: int) -> HttpResponse:
+    """One target of a job: what is it, how bad, why, what is not known, what to do.
+
+    htmx asks again with the state that the page shows: while that stands there is nothing to send. A page without a
+    report is replaced as a whole; one that only waits for the model's words gets these alone, so that folds stay open.
+    """
+    job = job_or_404(request, token)
+    row = selectors.target_by_number(job, number)
+    if row is None:
+        raise Http404(f"The job has no target {number}.")
+    seen = request.GET.get("seen") if request.headers.get("HX-Request") == "true" else None
+    if seen == row.state:
+        return HttpResponse(status=204)
+    context = {
+        "job": job,
+        "row": row,
+        "number": number,
+        "result": selectors.wire_result(row) if row.evidence is not None else None,
+        "history": selectors.host_history(row, request.user),
+        "status_url": request.build_absolute_uri(reverse("scan-read", args=[job.token])),
+        "now": timezone.now(),
+    }
+    if seen is None:
+        return render(request, "scans/host.html", context)
+    template = "scans/_host_words.html" if seen == TargetState.SCANNED else "scans/_host.html"
+    return render(request, template, context, status=200 if row.state in OPEN_STATES else STOP_POLLING)

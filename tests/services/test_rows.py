@@ -1,0 +1,45 @@
+"""Many rows changed at once: each gets its own values, of every type that a result has, and no other row is touched."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from django.db import transaction
+
+from scans.models import TargetResult
+from scans.services.rows import update_rows
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def test_each_row_gets_its_own_values():
+    rows = list(make_job("127.0.0.1", "127.0.0.2", "127.0.0.3").targets.order_by("ordinal"))
+    lease, now = uuid.uuid4(), datetime(2026, 11, 24, 9, 14, 2, 345678, tzinfo=UTC)
+    changes = {
+        rows[0].pk: {"lease": lease, "lease_until": now, "partial": {"a": ["ü", None]}, "ip_address": "::1", "attempts": 2},
+        rows[1].pk: {"lease": None, "lease_until": None, "partial": None, "ip_address": None, "attempts": 0},
+    }
+    with transaction.atomic():
+        update_rows(TargetResult, changes)
+    for key, columns in changes.items():
+        row = TargetResult.objects.get(pk=key)
+        assert {name: getattr(row, name) for name in columns} == columns
+    assert TargetResult.objects.filter(partial__isnull=True).count() == 2  # SQL's NULL, not JSON's
+    untouched = TargetResult.objects.get(pk=rows[2].pk)
+    assert (untouched.lease, untouched.attempts) == (rows[2].lease, rows[2].attempts)
+
+
+def test_nothing_to_change_asks_the_database_nothing(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        update_rows(TargetResult, {})
+
+
+def test_a_row_that_is_gone_is_an_error_and_changes_nothing():
+    row = make_job("127.0.0.1").targets.get()
+    with pytest.raises(LookupError, match="1 of 2 rows"), transaction.atomic():
+        update_rows(TargetResult, {row.pk: {"attempts": 3}, row.pk + 1: {"attempts": 3}})
+    row.refresh_from_db()
+    assert row.attempts == 0

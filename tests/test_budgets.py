@@ -1,0 +1,248 @@
+"""One probe rate for all workers: ten processes keep to it together, and none of them starves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from django.db import connection, transaction
+
+from scans.core.options import ProbeOptions
+from scans.core.probe import ProbeEngine
+from scans.core.probe.grants import Grant, GrantedPace, paced_by
+from scans.core.probe.pacing import TokenBucket
+from scans.core.tools import BURST
+from scans.models import RateBucket
+from scans.services import budgets
+from scans.services.budgets import BURST_SECONDS, ProbeGrants, draw, hand_back
+from scans.services.slices import run_slice
+from tests.cluster import ROOT, child_environment
+from tests.core.probe.driving import plan, states
+from tests.factories import make_job
+from tests.fakes import wait_until
+from tests.servers import refusing
+
+PROCESSES = 10
+
+
+def together(*arguments: object, count: int = PROCESSES) -> list[list[tuple[float, int]]]:
+    """What each of some processes printed that began at the same moment."""
+    command = [sys.executable, "-m", "tests.drawing", *map(str, arguments)]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for _ in range(count)
+        ]
+        try:
+            assert all(process.stdout.readline().startswith("ready") for process in running)
+            for process in running:
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            outputs = [process.communicate(timeout=60)[0] for process in running]
+        finally:
+            for process in running:
+                process.kill()
+    assert {process.returncode for process in running} == {0}
+    return [[(float(at), int(n)) for at, n in map(str.split, output.splitlines())] for output in outputs]
+
+
+def sent_by(samples: list[tuple[float, int]], at: float) -> float:
+    """How many had been sent at that moment, between two samples in proportion."""
+    before = max((s for s in samples if s[0] <= at), default=(at, 0))
+    after = min((s for s in samples if s[0] > at), default=before)
+    if after[0] == before[0]:
+        return before[1]
+    return before[1] + (after[1] - before[1]) * (at - before[0]) / (after[0] - before[0])
+
+
+# --- Many processes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_processes_together_keep_to_the_rate_and_none_of_them_starves():
+    rate, seconds = 800, 8
+    with refusing("127.66.21.1") as port:
+        samples = together("probe", rate, "127.66.21.1", port - 4, seconds)
+    begin, end = max(s[0][0] for s in samples) + 2.5, min(s[-1][0] for s in samples) - 0.2
+    shares = [sent_by(s, end) - sent_by(s, begin) for s in samples]
+    measured = sum(shares) / (end - begin)
+    print(f"{PROCESSES} processes made {measured:.0f} connects/s of {rate}; shares {sorted(round(s) for s in shares)}")
+    assert measured == pytest.approx(rate, rel=0.05)
+    assert min(shares) > sum(shares) / PROCESSES / 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_processes_together_keep_to_the_quota_of_a_source():
+    granted = sorted(at for sample in together("source", "ip-api", 60, 4) for at, _ in sample)
+    elapsed = granted[-1] - granted[0]
+    assert BURST + int(elapsed) - 1 <= len(granted) <= BURST + elapsed + 1  # one a second, after the first three
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_that_draw_at_once_get_stretches_that_do_not_overlap():
+    stretches, problems = [], []
+
+    def work() -> None:
+        try:
+            for _ in range(10):
+                if (wait := draw(10, per_second=1000)) is not None:
+                    stretches.append(time.monotonic() + wait)
+        except Exception as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    granted = len(stretches) / 100  # seconds of the line
+    assert granted <= BURST_SECONDS + (time.monotonic() - began) + budgets.HORIZON_SECONDS + 0.01
+    assert max(stretches) - began >= granted - BURST_SECONDS - 0.02  # the line is as long as what was granted
+
+
+# --- Drawing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_grant_after_a_pause_may_begin_at_once_and_the_next_begins_where_it_ends():
+    first, second = draw(50, per_second=100), draw(20, per_second=100)
+    assert -BURST_SECONDS - 0.05 <= first <= 0
+    assert first + 0.5 - 0.1 <= second <= first + 0.5  # a little has passed in between
+
+
+@pytest.mark.django_db
+def test_a_line_that_is_long_enough_takes_no_more_until_it_is_shorter():
+    assert draw(150, per_second=100) is not None
+    assert draw(1, per_second=100) is None
+    hand_back(100, per_second=100)
+    assert draw(1, per_second=100) == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.django_db
+def test_a_rate_below_one_a_second_is_kept_too():
+    assert draw(1, per_second=0.5) is not None
+    assert draw(1, per_second=0.5) is None
+
+
+@pytest.mark.django_db
+def test_a_clock_that_was_ahead_stops_nobody():
+    draw(1, per_second=100)
+    RateBucket.objects.filter(name=budgets.NAME).update(tokens=time.time() + 3600)
+    assert draw(1, per_second=100) == pytest.approx(0, abs=0.2)
+
+
+@pytest.mark.django_db
+def test_a_draw_is_one_update_and_one_read(django_assert_num_queries):
+    draw(1, per_second=100)
+    with django_assert_num_queries(4):  # with the savepoint of this test around them
+        draw(1, per_second=100)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_slice_does_not_spend_is_handed_back():
+    make_job("127.66.21.2", ports="1-4")
+    run_slice()
+    left = RateBucket.objects.get(name=budgets.NAME).tokens - time.time()
+    assert left <= 4 / 2000 + 0.01
+    assert draw(1, per_second=2000) <= 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hosts_that_are_not_paced_draw_nothing():
+    make_job("127.0.0.1", ports="1-4")
+    run_slice()
+    assert not RateBucket.objects.filter(name=budgets.NAME).exists()
+
+
+@pytest.mark.sqlite
+@pytest.mark.django_db(transaction=True)
+def test_probes_wait_while_the_database_is_slow_and_none_is_sent_without_a_grant():
+    draw(1, per_second=500)
+    grants, ended = ProbeGrants(per_second=500), threading.Event()
+    with refusing("127.66.21.3") as port:
+        with paced_by(grants.pace):
+            engine = ProbeEngine(ProbeOptions(rate_per_second=500), may_connect=lambda _: True)
+        engine.submit(plan([port], address="127.66.21.3", is_paced=True))
+        engine.finish()
+        found = []
+        prober = threading.Thread(target=lambda: found.extend(r for batch in engine.run() for r in batch))
+        drawer = threading.Thread(target=lambda: (grants.serve(ended, 30), connection.close()))
+        with transaction.atomic():  # on SQLite nobody else writes now
+            for thread in (prober, drawer):
+                thread.start()
+            turns = engine.stats.turns
+            assert wait_until(lambda: engine.stats.turns > turns + 20)  # it waits without blocking
+            assert engine.stats.sent == 0
+        prober.join(30)
+    ended.set()
+    grants.wake()
+    drawer.join(30)
+    assert states(found[0]) == {port: "closed"}
+
+
+# --- Spending ----------------------------------------------------------------------------------------------------
+
+
+def granted(count: int, *, at: float = 100.0, per_second: float = 10) -> GrantedPace:
+    pace = GrantedPace()
+    pace.put(Grant(count=count, starts_at=at, per_second=per_second), enough=count // 2)
+    return pace
+
+
+def test_a_grant_is_spent_at_its_rate_and_no_further():
+    pace = granted(5)
+    assert pace.take(9, now=99.9) == 0
+    assert pace.wait_seconds(now=99.9) == pytest.approx(0.1)
+    assert [pace.take(9, now=now) for now in (100.0, 100.05, 100.15, 100.35, 109.0)] == [1, 0, 1, 2, 1]
+    assert pace.take(9, now=109.0) == 0
+
+
+def test_more_is_wanted_only_by_those_who_ask_and_before_the_last_is_spent():
+    pace = granted(4, per_second=1000)
+    assert not pace.wanted.is_set()
+    assert pace.take(1, now=100.9) == 1
+    assert not pace.wanted.is_set()
+    assert pace.take(1, now=100.9) == 1
+    assert pace.wanted.is_set()
+
+
+def test_who_has_asked_for_nothing_does_not_wait():
+    pace = GrantedPace()
+    assert pace.wait_seconds(now=1.0) == 0
+    assert not pace.wanted.is_set()
+    assert pace.take(3, now=1.0) == 0
+    assert pace.wait_seconds(now=1.0) > 0
+    assert pace.wanted.is_set()
+
+
+def test_what_nobody_came_for_lapses_and_what_was_never_begun_is_not_lost():
+    pace = granted(5)
+    assert pace.take(2, now=100.2) == 2
+    pace.put_back(1)
+    assert pace.take(1, now=100.2) == 1
+    assert pace.withdraw(now=101.4) == 0
+    assert pace.withdraw(now=101.6) == 3
+    assert pace.take(1, now=101.6) == 0
+    assert pace.withdraw() == 0
+
+
+def test_a_bucket_made_elsewhere_keeps_its_rate_for_itself():
+    pace = granted(5)
+    with paced_by(pace):
+        shared, unlimited = TokenBucket(per_second=10), TokenBucket(per_second=0)
+    own = TokenBucket(per_second=10)
+    assert shared.take(9, now=0.0) == 0
+    assert unlimited.take(9, now=0.0) == 9
+    assert own.take(9, now=0.0) == 1

@@ -1,0 +1,290 @@
+"""`make demo` as a program: what it shows is what was hidden, and nothing of it stays.
+
+All that a demo shows is one test, since a start takes ten seconds and two demos cannot run at once. Processes are found
+by the directory for temporary files in their environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from demo.certificate import NAME
+from demo.gemini import MODEL
+from demo.scenery import CLOSED, DARK, DATA, FILES, KEPT, PORTS, REFUSED, SITE_TARGETS, WEB
+from scans.core.ports import expand
+from scans.core.risk.levels import rank
+from scans.core.types import Level
+from tests.stack import ROOT, STOP_SECONDS, becomes, environment, free_port
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(300)]
+
+READY_SECONDS = 150
+SAID_SECONDS = 5
+OPEN = {
+    WEB: [2222, 8080, 8443],
+    FILES: [2121, 2222, 5900],
+    DATA: [3306, 5432, 6379, 9200],
+    CLOSED: [],
+    DARK: [],
+    KEPT: [8080],
+}
+
+
+CONVERSATIONS = [  # place, what is sent, what is in the answer
+    ((WEB, 2222), b"", b"SSH-2.0-"),
+    ((FILES, 2121), b"", b"220 "),
+    ((FILES, 5900), b"", b"RFB 003.008\n"),
+    ((DATA, 3306), b"", b"\x0a8.0.99-example\0"),
+    ((DATA, 6379), b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
+    ((DATA, 6379), b"INFO\r\n", b"redis_version:"),
+    ((DATA, 6379), b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n", b"-ERR"),
+    ((DATA, 5432), b"\0\0\0\x08\x04\xd2\x16\x2f", b"N"),
+    ((DATA, 5432), b"\0\0\0\x08\0\x03\0\0", b"SCRAM-SHA-256"),
+    ((DATA, 9200), b"GET / HTTP/1.0\r\n\r\n", b'"You Know, for Search"'),
+    ((WEB, 8080), b"GET / HTTP/1.0\r\n\r\n", b'type="password"'),
+    ((KEPT, 8080), b"GET / HTTP/1.0\r\n\r\n", b"Content-Security-Policy: "),
+]
+
+
+class Demo:
+    """A demo on a free port, whose temporary files lie in `directory`."""
+
+    def __init__(self, directory: Path, **changes: str) -> None:
+        self.directory = directory
+        self.output = directory.with_name(f"{directory.name}.{time.monotonic_ns()}.log")
+        directory.mkdir(exist_ok=True)
+        # What an operator may have set must change nothing; OFFLINE=1 and another database are among it.
+        env = environment(directory / "of-the-operator", TMPDIR=str(directory), **changes)
+        with self.output.open("wb") as file:
+            argv = [sys.executable, "-m", "demo"]
+            self.process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def says(self, text: str, *, seconds: float = READY_SECONDS) -> bool:
+        return (
+            becomes(lambda: text in self.text() or self.process.poll() is not None, seconds=seconds) and text in self.text()
+        )
+
+    def url(self, page: str) -> str:
+        found = re.search(rf"^  {page} +(http\S+)$", self.text(), re.MULTILINE)
+        assert found, self.text()
+        return found[1]
+
+    def job(self, page: str) -> dict[str, Any]:
+        return json.loads(fetched(self.url(page).replace("/jobs/", "/scan/")))
+
+    def living(self) -> list[int]:
+        """Every process that it brought about, itself included."""
+        mark = f"TMPDIR={self.directory}\0".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+        return found
+
+    def has_left_nothing(self) -> bool:
+        return self.living() == [] and list(self.directory.iterdir()) == []
+
+    def kill(self) -> None:
+        """Whatever a failed test has left."""
+        for pid in self.living():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+
+@contextmanager
+def demo_in(directory: Path, **changes: str) -> Iterator[Demo]:
+    """Its addresses are always the same, so other processes of this test run wait their turn."""
+    with (Path(tempfile.gettempdir()) / "ipscanner-stack.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        demo = Demo(directory, **changes)
+        try:
+            yield demo
+        finally:
+            demo.kill()
+
+
+def fetched(url: str) -> str:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=20) as reply:
+            return reply.read().decode()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise AssertionError(f"{url} answered {error.code}") from None
+
+
+def by_address(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {result["ip_address"]: result for result in job["results"]}
+
+
+# --- What it shows -----------------------------------------------------------------------------------------------
+
+
+def the_report_finds_every_port_that_was_opened_and_no_other(demo):
+    results = by_address(demo.job("Report"))
+    assert {address: result["open_ports"] for address, result in results.items()} == OPEN
+    assert expand(results[DARK]["port_states"]["filtered"]) == PORTS
+    assert expand(results[KEPT]["port_states"]["filtered"]) == (3306,)
+    assert expand(results[CLOSED]["port_states"]["closed"]) == PORTS
+
+
+def its_levels_tell_the_hosts_apart(demo):
+    levels = {address: result["risk_level"] for address, result in by_address(demo.job("Report")).items()}
+    assert levels[DATA] == "critical"
+    assert rank(Level(levels[FILES])) >= rank(Level.HIGH)
+    assert levels[WEB] != "unknown"
+    assert levels[CLOSED] == levels[KEPT] == "low"
+    assert levels[DARK] == "unknown"
+
+
+def its_model_is_believed_about_every_public_host(demo):
+    for page in ("Report", "Odd job"):
+        for result in demo.job(page)["results"]:
+            if result["outcome"] != "done":
+                continue
+            is_public = all(address["is_global"] for address in result["addresses"])
+            assert result["ai"]["state"] == ("written" if is_public else "skipped"), (result["target"], result["ai"])
+            assert result["ai"]["model"] == MODEL or not is_public
+    assert set(by_address(demo.job("Report"))[DATA]["ai"]["citations"]) <= {
+        finding["rule_id"] for finding in by_address(demo.job("Report"))[DATA]["findings"]
+    }
+
+
+def its_providers_differ_and_what_ip_api_does_not_know_is_not_made_up(demo):
+    results = by_address(demo.job("Report"))
+    states = {address: result["sources"][0]["state"] for address, result in results.items()}
+    assert states == {WEB: "ok", FILES: "ok", DATA: "ok", CLOSED: "ok", DARK: "failed", KEPT: "empty"}
+    assert len({results[address]["provider"] for address in (WEB, FILES, DATA, CLOSED)}) == 4
+    assert results[KEPT]["provider"] is None
+    categories = [results[address]["service_category"] for address in (WEB, FILES, CLOSED)]
+    assert categories == ["Hosting Provider", "Mobile Network", "Proxy / VPN"]
+
+
+def the_other_jobs_end_as_their_names_say(demo):
+    outcomes = {page: demo.job(page)["outcome"] for page in ("Report", "Odd job", "Refused", "Cancelled")}
+    assert outcomes == {"Report": "complete", "Odd job": "partial", "Refused": "partial", "Cancelled": "cancelled"}
+    odd = {result["target"]: result["outcome"] for result in demo.job("Odd job")["results"]}
+    assert odd["shop.invalid"] == "error"
+    assert [odd[target] for target in REFUSED[:2]] == ["refused", "refused"]
+    assert {result["outcome"] for result in demo.job("Cancelled")["results"]} == {"done", "cancelled"}
+
+
+def two_scans_of_the_site_differ_by_the_service_that_appeared(demo):
+    listed = json.loads(fetched(demo.url("Report").partition("/jobs/")[0] + "/scans"))["scans"]
+    tokens = [job["token"] for job in listed if job["label"] == "Example site, weekly"]
+    newer, older = (json.loads(fetched(demo.url("Form") + f"scan/{token}")) for token in tokens)
+    assert newer["token"] == demo.job("Report")["token"]
+    assert by_address(older)[DATA]["open_ports"] == [3306, 5432, 6379]
+    assert newer["tags"] == older["tags"] == ["example-site", "weekly"]
+
+
+def its_pages_are_there(demo):
+    assert SITE_TARGETS[-1] in fetched(demo.url("Report"))
+    assert "elasticsearch" in fetched(demo.url("Host"))
+    for page in ("Odd job", "Refused", "Cancelled", "History", "Dashboard", "Form", "Admin"):
+        assert "</html>" in fetched(demo.url(page)), page
+    assert re.search(r"^  Login +admin, password \S{12,}$", demo.text(), re.MULTILINE)
+    assert re.search(r"ready after \d+\.\d s", demo.text())
+
+
+def every_service_speaks_its_protocol(_demo):
+    for place, sent, answer in CONVERSATIONS:
+        with socket.create_connection(place, timeout=SAID_SECONDS) as connection:
+            connection.sendall(sent)
+            said = b""
+            while answer not in said and (more := connection.recv(4096)):
+                said += more
+        assert answer in said, (place, sent, said)
+
+
+def the_certificate_has_its_three_faults(_demo):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((WEB, 8443), timeout=SAID_SECONDS) as connection, context.wrap_socket(connection) as tls:
+        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
+    assert certificate.issuer == certificate.subject
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [NAME]
+    assert certificate.not_valid_after_utc - datetime.now(UTC) < timedelta(days=7)
+
+
+def a_second_demo_names_the_port_and_what_to_do(demo):
+    second = Demo(demo.directory.with_name("second"))
+    try:
+        assert second.process.wait(READY_SECONDS) == 1
+        assert re.fullmatch(
+            r"Port 8080 on 127\.66\.252\.10 is taken: stop the other demo, or .+ try again\.\n", second.text()
+        )
+        assert second.has_left_nothing()
+    finally:
+        second.kill()
+
+
+CLAIMS = (
+    the_report_finds_every_port_that_was_opened_and_no_other,
+    its_levels_tell_the_hosts_apart,
+    its_model_is_believed_about_every_public_host,
+    its_providers_differ_and_what_ip_api_does_not_know_is_not_made_up,
+    the_other_jobs_end_as_their_names_say,
+    two_scans_of_the_site_differ_by_the_service_that_appeared,
+    its_pages_are_there,
+    every_service_speaks_its_protocol,
+    the_certificate_has_its_three_faults,
+    a_second_demo_names_the_port_and_what_to_do,
+)
+
+
+def test_the_demo_shows_what_it_has_hidden_and_leaves_nothing_when_stopped(tmp_path):
+    with demo_in(tmp_path / "tmp") as demo:
+        assert demo.says("Ctrl-C ends it all."), demo.text()
+        for claim in CLAIMS:
+            claim(demo)
+        demo.process.send_signal(signal.SIGTERM)
+        assert demo.process.wait(2 * STOP_SECONDS) == 0, demo.text()
+        assert demo.has_left_nothing()
+        assert "Traceback" not in demo.text()
+
+
+# --- How it ends -------------------------------------------------------------------------------------------------
+
+
+def test_killed_it_leaves_no_process_and_no_file(tmp_path):
+    with demo_in(tmp_path / "tmp") as killed:
+        assert killed.says("scanning them"), killed.text()
+        assert len(killed.living()) > 5
+        killed.process.kill()
+        killed.process.wait(10)
+        assert becomes(killed.has_left_nothing), killed.living()
+
+
+def test_a_taken_port_of_the_scanner_is_named_and_nothing_stays(tmp_path):
+    with closing(socket.create_server(("127.0.0.1", free_port()))) as other:
+        port = other.getsockname()[1]
+        with demo_in(tmp_path / "tmp", PORT=str(port)) as refused:
+            assert refused.process.wait(READY_SECONDS) == 1
+            assert f"Port {port} on 127.0.0.1 is taken" in refused.text()
+            assert refused.has_left_nothing()

@@ -1,0 +1,31 @@
+"""How the tests drive the browser, and what they ask of every page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = [  # otherwise the browser looks up its maker's hosts at every start
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", e => console.error("CSP " + e.violatedDirective + " " + e.blockedURI));
+"""
+
+
+def watched(page: Any) -> Any:
+    """The page, keeping what the browser complains about in `complaints` and what it asks for in `requested`."""
+    page.complaints = []
+    page.requested = []
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda sent: page.requested.append(sent.url))
+    page.add_init_script(REPORT_VIOLATIONS)
+    return page
+
+
+def overflow(page: Any) -> int:
+    """Pixels by which the page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))

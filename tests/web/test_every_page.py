@@ -1,0 +1,134 @@
+"""Every page of every_page.py, in a real browser, light and dark, on a phone and on a desk: it keeps what all pages promise.
+
+No violation of the policy, no error in the console, nothing that axe finds, no request elsewhere, no sideways scrolling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+
+from tests.web.browser import overflow, watched
+from tests.web.every_page import PAGES, Page, World, is_no_page, make_world
+
+axe_core = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.web.failing_urls"),
+    pytest.mark.ignore_template_errors,  # the stock admin relies on missing variables
+]
+# Without preload, by which axe would ask for every style sheet a second time, and for imported ones at wrong addresses.
+AXE = {"resultTypes": ["violations"], "preload": False}
+AXE_SCRIPT = Path(axe_core.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+PHONE, DESK = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
+# What is on a page depends on the width; the scheme adds nothing but colours. So each width has all rules once.
+COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
+LOOKS = [("light", PHONE, {}), ("dark", PHONE, COLOURS_ONLY), ("dark", DESK, {}), ("light", DESK, COLOURS_ONLY)]
+MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
+MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "keys")
+MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world()
+
+
+@pytest.fixture
+def session(world: World) -> list[dict[str, str]]:
+    """The cookie of somebody who may see everything."""
+    client = Client()
+    client.force_login(world.staff)
+    return [{"name": "sessionid", "value": client.cookies["sessionid"].value}]
+
+
+@pytest.mark.timeout(300)  # some fifty pages, each looked at four times, maybe on a busy machine
+@pytest.mark.parametrize("is_admin", [False, True], ids=["site", "admin"])
+def test_every_page_keeps_what_all_pages_promise(chromium, live_server, world, session, is_admin):
+    context = chromium.new_context(base_url=live_server.url, reduced_motion="reduce")
+    context.add_cookies([{**cookie, "url": live_server.url} for cookie in session])
+    browser_page = watched(context.new_page())
+    found = [
+        f"{page.name}: {fault}"
+        for page in PAGES
+        if page.name.startswith("admin") == is_admin
+        for fault in faults(browser_page, page, page.path(world), origin=live_server.url)
+    ]
+    context.close()
+    assert not found, "\n".join(found)
+
+
+def faults(browser: Any, page: Page, path: str, *, origin: str) -> Iterator[str]:
+    """What is wrong with one page. It is opened once, as on a phone, and then looked at in every look."""
+    browser.complaints.clear()
+    browser.requested.clear()
+    browser.set_viewport_size(PHONE)
+    response = browser.goto(path)
+    if page.act is not None:
+        page.act(browser)
+    elif response.status != page.status:
+        yield f"status {response.status}"
+    browser.evaluate(AXE_SCRIPT)
+    for scheme, size, rules in LOOKS:
+        browser.emulate_media(color_scheme=scheme)
+        browser.set_viewport_size(size)
+        browser.evaluate(SETTLED)
+        for fault in (*_too_wide(browser), *_found_by_axe(browser, rules)):
+            yield f"{scheme}, {size['width']} px: {fault}"
+    about_itself = f"Failed to load resource: the server responded with a status of {page.status} "
+    yield from (text for text in browser.complaints if page.status == 200 or not text.startswith(about_itself))
+    yield from (url for url in browser.requested if not url.startswith(f"{origin}/"))
+
+
+def _too_wide(browser: Any) -> Iterator[str]:
+    if overflow(browser) > 0:
+        yield f"{overflow(browser)} px wider than the window"
+
+
+def _found_by_axe(browser: Any, rules: dict[str, Any]) -> Iterator[str]:
+    for violation in browser.evaluate("options => axe.run(options)", {**AXE, **rules})["violations"]:
+        nodes = "; ".join(node["html"][:150] for node in violation["nodes"][:3])
+        yield f"{violation['id']} ({len(violation['nodes'])}): {nodes}"
+
+
+def test_every_route_is_a_page_of_the_table_or_a_known_exception(world):
+    looked_at = {resolve(page.path(world).partition("?")[0]).route for page in PAGES if page.status not in (404,)}
+    unknown = [route for route in routes(get_resolver("ipscanner.urls")) if route not in looked_at and not is_no_page(route)]
+    assert unknown == []
+
+
+def routes(resolver: URLResolver, before: str = "") -> Iterator[str]:
+    """Every route below a resolver, as `resolve()` names it."""
+    for pattern in resolver.url_patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLPattern):
+            yield route
+        else:
+            yield from routes(pattern, route)
+
+
+def test_the_main_pages_say_no_less_without_javascript(chromium, live_server, world, session):
+    said: dict[bool, dict[str, str]] = {}
+    for has_script in (True, False):
+        context = chromium.new_context(base_url=live_server.url, java_script_enabled=has_script)
+        context.add_cookies([{**cookie, "url": live_server.url} for cookie in session])
+        browser_page = context.new_page()
+        said[has_script] = {}
+        for page in MAIN_PAGES:
+            browser_page.goto(page.path(world))
+            said[has_script][page.name] = re.sub(r"\d+", "0", browser_page.inner_text("main"))
+        context.close()
+    for name, with_script in said[True].items():
+        without = said[False][name].splitlines()
+        lines = [line for line in with_script.splitlines() if line not in MADE_BY_SCRIPT]
+        # A line may go on without a script, by what to do in its place.
+        assert [line for line in lines if not any(other.startswith(line) for other in without)] == [], name
+    assert len(MAIN_PAGES) == len(MAIN)
+    assert all(said[True].values())
