@@ -122,13 +122,13 @@ def _count_source(tally: Tally, source: Mapping[str, Any]) -> None:
 # --- Counting, inside the transaction of the write -------------------------------------------------------------------
 
 
-def count_results(ended: Iterable[tuple[int, Mapping[str, Any]]], *, at: datetime) -> None:
-    """Targets have their verdict, or end without one: of each its job, and its columns state, evidence and verdict."""
+def count_results(ended: Iterable[tuple[int, Tally]], *, at: datetime) -> None:
+    """Targets have their verdict, or end without one: of each its job and what it adds."""
     ended = list(ended)
     owners = dict(ScanJob.objects.filter(pk__in={job_id for job_id, _ in ended}).values_list("pk", "owner_id"))
     tallies: defaultdict[int | None, Tally] = defaultdict(Tally)
-    for job_id, columns in ended:
-        tallies[owners.get(job_id)] += result_tally(columns["state"], columns["evidence"], columns["verdict"])
+    for job_id, tally in ended:
+        tallies[owners.get(job_id)] += tally
     for owner, tally in tallies.items():
         _insert(tally, owner=owner, at=at)
 

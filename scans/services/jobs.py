@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -27,6 +28,7 @@ from scans.services.admission import admit
 from scans.services.audit import Action
 from scans.services.problems import InvalidSubmissionError, Problem
 from scans.services.results import address_rows, finish_job, report_columns
+from scans.services.rows import insert_rows
 from scans.services.specs import spec_from_target
 from scans.services.wakeups import wake
 
@@ -178,30 +180,29 @@ def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str,
 
 
 def _create_rows(job: ScanJob, targets: Sequence[Target], refusals: Mapping[str, Report], *, now: datetime) -> None:
-    rows = [_row(job, ordinal, target, refusals.get(target.key), now=now) for ordinal, target in enumerate(targets)]
-    TargetResult.objects.bulk_create(rows, batch_size=500)
-    refused = [
-        address
-        for row, target in zip(rows, targets, strict=True)
-        if (report := refusals.get(target.key))
-        for address in address_rows(row.pk, report)
-    ]
-    TargetAddress.objects.bulk_create(refused, batch_size=500)
+    columns = {target.key: _columns(job, ordinal, target) for ordinal, target in enumerate(targets)}
+    insert_rows(TargetResult, [columns[target.key] for target in targets if target.key not in refusals])
+    refused = [_refused_row(columns[key], report, now=now) for key, report in refusals.items()]
+    TargetResult.objects.bulk_create(refused, batch_size=500)
+    addresses = zip(refused, refusals.values(), strict=True)
+    TargetAddress.objects.bulk_create((made for row, report in addresses for made in address_rows(row.pk, report)), 500)
 
 
-def _row(job: ScanJob, ordinal: int, target: Target, refused: Report | None, *, now: datetime) -> TargetResult:
-    row = TargetResult(
-        job=job,
-        ordinal=ordinal,
-        key=hashlib.sha256(target.key.encode()).hexdigest(),
-        spec=spec_from_target(target),
-        target=target.text,
-        host=target.host,
-    )
-    if refused:
-        for name, value in report_columns(refused, now=now).items():
-            setattr(row, name, value)
-        row.state, row.finished_at = TargetState.REFUSED, now
+def _columns(job: ScanJob, ordinal: int, target: Target) -> dict[str, Any]:
+    return {
+        "job_id": job.pk,
+        "ordinal": ordinal,
+        "key": hashlib.sha256(target.key.encode()).hexdigest(),
+        "spec": spec_from_target(target),
+        "target": target.text,
+        "host": target.host,
+    }
+
+
+def _refused_row(columns: Mapping[str, Any], report: Report, *, now: datetime) -> TargetResult:
+    row = TargetResult(**columns, state=TargetState.REFUSED, finished_at=now)
+    for name, value in report_columns(report, now=now).items():
+        setattr(row, name, value)
     return row
 
 

@@ -29,8 +29,8 @@ from scans.models import (
     TargetState,
     clock,
 )
-from scans.services.aggregates import count_job, count_results
-from scans.services.rows import update_rows
+from scans.services.aggregates import count_job, count_results, result_tally
+from scans.services.rows import Update
 from scans.services.specs import target_from_spec
 
 FINAL_STATE = {Outcome.DONE: TargetState.DONE, Outcome.ERROR: TargetState.ERROR, Outcome.REFUSED: TargetState.REFUSED}
@@ -82,19 +82,25 @@ def save_report(claimed: Claimed, report: Report, *, awaits_summary: bool) -> bo
 def save_reports(finished: Sequence[Finished]) -> set[int]:
     """Store reports in one transaction: all or, if it fails, none. Returns the rows that were still ours.
 
-    Of a row whose lease was lost nothing is written.
+    Of a row whose lease was lost nothing is written. What can be prepared is, before the transaction: on SQLite all other
+    writers wait for its end.
     """
     now = clock.now()
+    columns = {one.claimed.pk: _columns_at_end(one, now=now) for one in finished}
+    tallies = {pk: result_tally(row["state"], row["evidence"], row["verdict"]) for pk, row in columns.items()}
+    updates = [  # those that await a summary fill other columns
+        Update(TargetResult, {one.claimed.pk: columns[one.claimed.pk] for one in finished if one.awaits_summary is awaits})
+        for awaits in (False, True)
+    ]
+    addresses = {one.claimed.pk: address_rows(one.claimed.pk, one.report) for one in finished}
     with transaction.atomic():
         held = _still_held(finished)
-        ours = [one for one in finished if one.claimed.pk in held]
-        columns = {one.claimed.pk: _columns_at_end(one, now=now) for one in ours}
-        for awaits_summary in (False, True):  # they fill other columns
-            rows = {one.claimed.pk: columns[one.claimed.pk] for one in ours if one.awaits_summary is awaits_summary}
-            update_rows(TargetResult, rows)
-        TargetAddress.objects.bulk_create(row for one in ours for row in address_rows(one.claimed.pk, one.report))
-        count_results(((one.claimed.job_id, columns[one.claimed.pk]) for one in ours), at=now)
-        for job_id in sorted({one.claimed.job_id for one in ours}):  # in an order that all keep: no two wait for each other
+        for update in updates:
+            update.write(held)
+        TargetAddress.objects.bulk_create(row for pk in sorted(held) for row in addresses[pk])
+        jobs = {one.claimed.pk: one.claimed.job_id for one in finished if one.claimed.pk in held}
+        count_results(((job_id, tallies[pk]) for pk, job_id in jobs.items()), at=now)
+        for job_id in sorted(set(jobs.values())):  # in an order that all keep: no two wait for each other
             _touch_and_finish(job_id, now=now)
     return held
 

@@ -1,4 +1,4 @@
-"""Many rows changed at once: each gets its own values, of every type that a result has, and no other row is touched."""
+"""Many rows made or changed at once: each gets its own values, of every type that a result has; no other is touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from scans.models import TargetResult
-from scans.services.rows import update_rows
+from scans.services.rows import insert_rows, update_rows
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -32,9 +32,23 @@ def test_each_row_gets_its_own_values():
     assert (untouched.lease, untouched.attempts) == (rows[2].lease, rows[2].attempts)
 
 
+def test_rows_made_at_once_are_as_if_saved_one_by_one():
+    job = make_job("127.0.0.1")
+    saved = job.targets.get()
+    named = {name: getattr(saved, name) for name in ("job_id", "spec", "target", "host")}
+    insert_rows(TargetResult, [named | {"ordinal": n, "key": f"key-{n}"} for n in (1, 2)])
+    made = list(job.targets.filter(ordinal__gte=1).order_by("ordinal"))
+    assert [row.key for row in made] == ["key-1", "key-2"]
+    for field in TargetResult._meta.concrete_fields:
+        if field.attname not in ("id", "ordinal", "key"):
+            assert getattr(made[1], field.attname) == getattr(saved, field.attname), field.attname
+    assert TargetResult.objects.filter(evidence__isnull=True).count() == 3  # SQL's NULL, not JSON's
+
+
 def test_nothing_to_change_asks_the_database_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         update_rows(TargetResult, {})
+        insert_rows(TargetResult, [])
 
 
 def test_a_row_that_is_gone_is_an_error_and_changes_nothing():
