@@ -18,6 +18,7 @@ from django_q.models import OrmQ, Task
 from scans.admin import base
 from scans.admin import jobs as jobs_admin
 from scans.admin import purge as purge_admin
+from scans.admin.search import job_query, result_query
 from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
@@ -247,6 +248,31 @@ def test_a_search_finds_what_is_meant_and_takes_no_pattern(admin_client, query, 
     page = admin_client.get("/admin/scans/scanjob/", {"q": query})
     assert page.status_code == 200
     assert page.content.decode().count('class="action-select"') == found
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_results_are_found_by_the_owner_of_their_job_by_either_way(admin_client, monkeypatch, few):
+    monkeypatch.setattr(jobs_admin, "FEW_OWNED", few)
+    ada, grace, nobody = (User.objects.create_user(name) for name in ("ada", "grace", "edsger"))
+    make_job("127.66.7.1", "127.66.7.2", owner=ada)
+    make_job("127.66.7.3", owner=grace)
+    make_job("127.66.7.4", owner=ada)
+    make_job("127.66.7.5")
+    for query, found in {
+        f"id__exact={ada.pk}": ["127.66.7.4", "127.66.7.2", "127.66.7.1"],
+        f"id__exact={grace.pk}": ["127.66.7.3"],
+        f"id__exact={nobody.pk}": [],
+        "isnull=True": ["127.66.7.5"],
+    }.items():
+        page = admin_client.get(f"/admin/scans/targetresult/?job__owner__{query}").content.decode()
+        assert re.findall(r'<th class="field-target[^>]*><a[^>]*>([^<]*)', page) == found
+    assert admin_client.get("/admin/scans/targetresult/?job__owner__id__exact=zz").status_code == 302
+
+
+def test_how_a_name_begins_is_read_from_an_index():
+    if connection.vendor == "sqlite":
+        for query in (TargetResult.objects.filter(result_query("shop.")), ScanJob.objects.filter(job_query("shop."))):
+            assert re.search(r"SEARCH .* USING (COVERING )?INDEX target_host \(host>\? AND host<\?\)", query.explain())
 
 
 def test_a_list_brings_none_of_the_json_from_the_database(admin_client, everything, django_assert_max_num_queries):

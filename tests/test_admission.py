@@ -195,9 +195,27 @@ def test_a_page_that_repeats_a_job_answers_with_the_reason_too(client, limits, o
     finish(done)
     submit(owner)
     reply = client.post(f"/jobs/{done.token}/rerun")
-    assert (reply.status_code, reply["Cache-Control"]) == (429, "private, no-store")
+    assert reply.status_code == 429
+    assert set(reply["Cache-Control"].split(", ")) == {"private", "no-store"}
     assert int(reply["Retry-After"]) >= 30
-    assert "You have 1 open job; 1 is the limit" in reply.content.decode()
+    page = reply.content.decode()
+    assert "You have 1 open job; 1 is the limit" in page
+    assert done.token in page  # the job's own page: nothing was typed that could be lost
+
+
+@pytest.mark.django_db
+def test_the_admin_says_how_many_jobs_were_repeated_before_no_more_were_taken_in(admin_client, limits):
+    limits.MAX_OPEN_JOBS = 2
+    jobs = [make_job("8.8.8.8") for _ in range(3)]
+    for job in jobs:
+        finish(job)
+    data = {"action": "rerun", "_selected_action": [job.pk for job in jobs]}
+    reply = admin_client.post("/admin/scans/scanjob/", data, follow=True)
+    page = reply.content.decode()
+    assert reply.status_code == 200
+    assert "2 of 3 jobs are scanned again." in page
+    assert "2 jobs are open, as many as this service takes in" in page
+    assert ScanJob.objects.count() == 5
 
 
 # --- Races and costs ---------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
 from scans import selectors
-from scans.core.output import CSV_FIELDS, inert
+from scans.core.output import CSV_FIELDS, CSV_TYPE, NDJSON_TYPE, csv_lines, ndjson_lines
 from scans.models import ScanJob
 
 Results = Iterator[dict[str, Any]]
@@ -33,27 +31,11 @@ def _results(tokens: list[str]) -> Results:
             yield from ({"job": token, **result} for result in selectors.streamed_results(job))
 
 
-def _ndjson(results: Results) -> Iterator[str]:
-    return (json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-
-
 def _csv(results: Results) -> Iterator[str]:
-    write = csv.writer(_Echo(), quoting=csv.QUOTE_ALL).writerow
-    columns = ("job", "ordinal", *CSV_FIELDS)
-    yield write(columns)
-    for result in results:
-        cells = {**result, "open_ports": " ".join(map(str, result["open_ports"]))}
-        yield write([inert("" if cells[name] is None else str(cells[name])) for name in columns])
-
-
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
+    return csv_lines(results, ("job", "ordinal", *CSV_FIELDS))
 
 
 FORMATS: dict[str, tuple[Callable[[Results], Iterator[str]], str]] = {
-    "ndjson": (_ndjson, "application/x-ndjson"),
-    "csv": (_csv, "text/csv; charset=utf-8; header=present"),
+    "ndjson": (ndjson_lines, NDJSON_TYPE),
+    "csv": (_csv, CSV_TYPE),
 }

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from scans.models import ScanJob, TargetAddress, TargetResult
+from scans.selectors.history import targets_beginning
 
 MAX_CHARS = 300
 
@@ -21,7 +22,7 @@ def job_query(text: str) -> Q:
         return Q(token=token)
     if address := _address(text):
         return _at(address, seen="result__job", meant="job")
-    return Q(label__istartswith=text[:MAX_CHARS]) | Q(pk__in=_begins(text).values("job"))
+    return Q(label__istartswith=text[:MAX_CHARS]) | Q(pk__in=targets_beginning(text[:MAX_CHARS]).values("job"))
 
 
 def result_query(text: str) -> Q:
@@ -30,7 +31,7 @@ def result_query(text: str) -> Q:
         return Q(job__in=ScanJob.objects.filter(token=token).values("pk"))
     if address := _address(text):
         return _at(address, seen="result", meant="pk")
-    return Q(pk__in=_begins(text).values("pk"))
+    return Q(pk__in=targets_beginning(text[:MAX_CHARS]).values("pk"))
 
 
 def _at(address: str, *, seen: str, meant: str) -> Q:
@@ -38,16 +39,6 @@ def _at(address: str, *, seen: str, meant: str) -> Q:
     was_seen = TargetAddress.objects.filter(address=address).values(seen)
     waits = TargetResult.objects.filter(host=address).order_by().values(meant)
     return Q(pk__in=was_seen.union(waits))  # of two conditions joined by OR, Postgres would use neither's index
-
-
-def _begins(text: str) -> QuerySet[TargetResult]:
-    """Targets whose host begins so, which has an index; for a URL, of these the ones that begin so as a whole."""
-    begins = text[:MAX_CHARS]
-    scheme, _, rest = begins.rpartition("://")
-    if not scheme:
-        return TargetResult.objects.filter(host__startswith=begins.lower())
-    host = re.split(r"[/:?#]", rest)[0].lower()
-    return TargetResult.objects.filter(host__startswith=host, target__startswith=begins)
 
 
 def _token(text: str) -> str | None:

@@ -1,41 +1,22 @@
 """A job as a file: JSON, one JSON object a line, or CSV. Written piece by piece, so a large job needs no more memory.
 
-The CSV is that of RFC 4180 with every cell quoted and a header; no cell begins as a spreadsheet's formula does. What it
-holds is a choice of columns; the other two hold everything. A job that still runs gives the results so far.
+What the CSV holds is a choice of columns; the other two hold everything. A job that still runs gives the results so far.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from scans import selectors
-from scans.core.output import inert
+from scans.core.output import CSV_TYPE, NDJSON_TYPE, csv_lines, json_text, ndjson_lines
 from scans.models import ScanJob
 
-CSV_COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "ordinal": lambda result: result["ordinal"],
-    "target": lambda result: result["target"],
-    "ip_address": lambda result: result["ip_address"],
-    "addresses": lambda result: " ".join(address["address"] for address in result["addresses"]),
-    "outcome": lambda result: result["outcome"],
-    "error": lambda result: result["error"]["detail"] if result["error"] else "",
-    "risk_level": lambda result: result["risk_level"],
-    "risk_score": lambda result: result["risk_score"],
-    "publicly_exposed": lambda result: "yes" if result["publicly_exposed"] else "no",
-    "open_ports": lambda result: " ".join(map(str, result["open_ports"])),
-    "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
-    "country": lambda result: result["country"],
-    "provider": lambda result: result["provider"],
-    "service_category": lambda result: result["service_category"],
-    "risk_summary": lambda result: result["risk_summary"],
-    "recommendation": lambda result: result["recommendation"],
-    "finished_at": lambda result: result["finished_at"],
-}
+CSV_COLUMNS = (
+    "ordinal", "target", "ip_address", "addresses", "outcome", "error", "risk_level", "risk_score", "publicly_exposed",
+    "open_ports", "findings", "country", "provider", "service_category", "risk_summary", "recommendation", "finished_at",
+)  # fmt: skip
 
 
 def export_response(job: ScanJob, extension: str, *, is_head: bool = False) -> HttpResponseBase:
@@ -52,39 +33,21 @@ def _json_pieces(job: ScanJob) -> Iterator[str]:
     yield '{"results": ['
     done = 0
     for result in selectors.streamed_results(job):
-        yield (",\n" if done else "\n") + _dumped(result)
+        yield (",\n" if done else "\n") + json_text(result)
         done += 1
-    yield "\n], " + _dumped(selectors.job_head(job, done=done))[1:] + "\n"
+    yield "\n], " + json_text(selectors.job_head(job, done=done))[1:] + "\n"
 
 
 def _ndjson_pieces(job: ScanJob) -> Iterator[str]:
-    return (_dumped(result) + "\n" for result in selectors.streamed_results(job))
+    return ndjson_lines(selectors.streamed_results(job))
 
 
 def _csv_pieces(job: ScanJob) -> Iterator[str]:
-    write = csv.writer(_Echo(), quoting=csv.QUOTE_ALL).writerow
-    yield write(CSV_COLUMNS)
-    for result in selectors.streamed_results(job):
-        yield write(_cells(cell(result) for cell in CSV_COLUMNS.values()))
-
-
-def _cells(values: Iterable[Any]) -> list[str]:
-    return ["" if value is None else inert(str(value)) for value in values]
-
-
-def _dumped(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False)
-
-
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
+    return csv_lines(selectors.streamed_results(job), CSV_COLUMNS)
 
 
 FORMATS: dict[str, tuple[Callable[[ScanJob], Iterator[str]], str]] = {
     "json": (_json_pieces, "application/json"),
-    "ndjson": (_ndjson_pieces, "application/x-ndjson"),
-    "csv": (_csv_pieces, "text/csv; charset=utf-8; header=present"),
+    "ndjson": (_ndjson_pieces, NDJSON_TYPE),
+    "csv": (_csv_pieces, CSV_TYPE),
 }

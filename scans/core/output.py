@@ -1,6 +1,10 @@
-"""Results on a terminal or in a pipe: table, NDJSON, JSON, CSV. Each writer takes wire results as they become ready.
+"""Results as text: the lines of NDJSON and CSV that every export is made of, and the formats of the command line.
 
-Shared by the bare scanner and `manage.py scan`; each result carries its place in the submission as `ordinal`.
+    results ─► ndjson_lines ┐             ┌─► a file that is sent piece by piece (scans/api/export.py, scans/admin/export.py)
+               csv_lines    ┘─► an iterator ─► WRITERS: a terminal or a pipe (the bare scanner, `manage.py scan`)
+
+The CSV is that of RFC 4180 with every cell quoted and a header; no cell begins as a spreadsheet's formula does. Results
+are written as they become ready, so each of the command line's carries its place in the submission as `ordinal`.
 """
 
 from __future__ import annotations
@@ -8,13 +12,62 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 CSV_FIELDS = ("target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary")
+NDJSON_TYPE = "application/x-ndjson"
+CSV_TYPE = "text/csv; charset=utf-8; header=present"
 MAX_SHOWN_PORTS = 30
 Result = Mapping[str, Any]
 Writer = Callable[[Iterable[Result]], None]
+
+# The cells that are not a field of the result as it stands.
+_CELLS: dict[str, Callable[[Result], Any]] = {
+    "addresses": lambda result: " ".join(address["address"] for address in result["addresses"]),
+    "error": lambda result: result["error"]["detail"] if result["error"] else "",
+    "publicly_exposed": lambda result: "yes" if result["publicly_exposed"] else "no",
+    "open_ports": lambda result: " ".join(map(str, result["open_ports"])),
+    "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
+}
+
+
+def ndjson_lines(results: Iterable[Result]) -> Iterator[str]:
+    """One JSON object a line."""
+    return (json_text(result) + "\n" for result in results)
+
+
+def csv_lines(results: Iterable[Result], columns: Sequence[str] = CSV_FIELDS) -> Iterator[str]:
+    """The header and one line for each result."""
+    write = csv.writer(_Echo(), quoting=csv.QUOTE_ALL).writerow
+    yield write(columns)
+    for result in results:
+        yield write([_cell(result, name) for name in columns])
+
+
+def json_text(document: Any) -> str:
+    """On one line; what is not ASCII stands as it is."""
+    return json.dumps(document, ensure_ascii=False)
+
+
+def inert(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula (ASVS 5.0, 1.2.10)."""
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\0")) else cell
+
+
+def _cell(result: Result, name: str) -> str:
+    value = _CELLS[name](result) if name in _CELLS else result[name]
+    return "" if value is None else inert(str(value))
+
+
+class _Echo:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+# The formats of the command line
 
 
 def _write_table(results: Iterable[Result]) -> None:
@@ -30,8 +83,8 @@ def _write_table(results: Iterable[Result]) -> None:
 
 
 def _write_ndjson(results: Iterable[Result]) -> None:
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False), flush=True)
+    for line in ndjson_lines(results):
+        print(line, end="", flush=True)
 
 
 def _write_json(results: Iterable[Result]) -> None:
@@ -39,16 +92,8 @@ def _write_json(results: Iterable[Result]) -> None:
 
 
 def _write_csv(results: Iterable[Result]) -> None:
-    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
-    writer.writerow(CSV_FIELDS)
-    for result in results:
-        cells = {**result, "open_ports": " ".join(map(str, result["open_ports"]))}
-        writer.writerow([inert(str(cells[name])) for name in CSV_FIELDS])
-
-
-def inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (ASVS 5.0, 1.2.10)."""
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\0")) else cell
+    for line in csv_lines(results):
+        sys.stdout.write(line)
 
 
 WRITERS: dict[str, Writer] = {"table": _write_table, "ndjson": _write_ndjson, "json": _write_json, "csv": _write_csv}

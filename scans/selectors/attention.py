@@ -19,7 +19,7 @@ SHOWN = 5
 BAD = (Level.CRITICAL, Level.HIGH)
 # An expression, since by the bare column SQLite would walk through all bad results there ever were (0.4 s of a million).
 _IS_LESS = Case(When(risk_level=Level.CRITICAL, then=0), default=1)
-LOOKED_AT = (TargetState.SCANNED, TargetState.DONE)  # a scan that failed or was refused mends nothing
+LOOKED_AT = (TargetState.SCANNED, TargetState.DONE)  # a scan that failed, was refused or saw nothing mends nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,8 @@ def worst_hosts(user: User | AnonymousUser, *, since: datetime) -> list[WorstHos
     hosts = bad.order_by(_IS_LESS, "-risk_score", "-pk").values_list("host", flat=True)[:CANDIDATES]
     latest: dict[str, tuple[str, int, int]] = {}
     for host, level, score, pk in (
-        rows.filter(host__in=list(dict.fromkeys(hosts)), state__in=LOOKED_AT).order_by("scanned_at", "pk")
+        rows.filter(host__in=list(dict.fromkeys(hosts)), state__in=LOOKED_AT).exclude(risk_level=Level.UNKNOWN)
+        .order_by("scanned_at", "pk")
         .values_list("host", "risk_level", "risk_score", "pk")
     ):  # fmt: skip
         latest[host] = (level, score or 0, pk)  # a later one replaces it: what was mended since needs no look

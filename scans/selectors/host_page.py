@@ -18,7 +18,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.fields.json import KT
 from django.urls import reverse
 
-from scans.core.ports import compact, expand
+from scans.core.ports import compact, expand_all
 from scans.core.types import Level
 from scans.core.wire import SPEAKING_STATES
 from scans.models import TargetAddress, TargetResult, TargetState
@@ -59,7 +59,7 @@ class HostScan:
     def open_list(self) -> str:
         """The ports open at any of its addresses, compact."""
         texts = [seen.port_states["open"] for seen in self.addresses]
-        return texts[0] if len(texts) == 1 else compact(port for text in texts for port in expand(text))
+        return texts[0] if len(texts) == 1 else compact(expand_all(texts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -100,10 +100,12 @@ def _refuse_overload(load: Load, targets: int) -> None:
         detail = f"The oldest job has waited {int(waited):,} s for a worker: no new jobs until the workers have caught up."
         raise AdmissionRefusedError(503, "queue_too_old", detail)
     if _is_over(load.jobs + 1, settings.MAX_OPEN_JOBS):
-        detail = f"{load.jobs:,} jobs are open, as many as this service takes in: try again when some have ended."
+        have = f"{load.jobs:,} job{'s are' if load.jobs != 1 else ' is'} open"
+        detail = f"{have}, as many as this service takes in: try again when some have ended."
         raise AdmissionRefusedError(503, "too_many_jobs", detail)
     if _is_over(load.targets + targets, settings.MAX_OPEN_TARGETS):
-        detail = f"{load.targets:,} targets are open; with {targets:,} more there would be too many: try again later."
+        have = f"{load.targets:,} target{'s are' if load.targets != 1 else ' is'} open"
+        detail = f"{have}; with {targets:,} more there would be too many: try again later."
         raise AdmissionRefusedError(503, "too_many_targets", detail)
 
 

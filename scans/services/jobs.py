@@ -230,4 +230,5 @@ def _repeat_warnings(repeats: Sequence[Target]) -> list[str]:
 def _rejected_warnings(rejected: Sequence[Rejected]) -> list[str]:
     if not rejected:
         return []
-    return [f"{len(rejected)} {'item was' if len(rejected) == 1 else 'items were'} left out because they cannot be scanned"]
+    what, they = ("item was", "it") if len(rejected) == 1 else ("items were", "they")
+    return [f"{len(rejected)} {what} left out because {they} cannot be scanned"]

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from django import template
 from django.urls import reverse
 
-from scans.core.ports import PROFILES, compact, count_ports, expand
+from scans.core.ports import PROFILES, compact, expand, expand_all
 
 register = template.Library()
 
@@ -76,7 +76,7 @@ def _ports(addresses: Sequence[Json]) -> str:
 
 
 def _all(addresses: Sequence[Json], states: Sequence[str] | Mapping[str, str]) -> set[int]:
-    return {port for seen in addresses for state in states for port in expand(seen["port_states"][state])}
+    return expand_all(seen["port_states"][state] for seen in addresses for state in states)
 
 
 def _curl(target: Json, address: Json) -> Iterator[str]:
@@ -104,10 +104,7 @@ def _openssl(target: Json, address: Json) -> Iterator[str]:
 
 
 def _first_open(address: Json, wanted: Sequence[int]) -> int | None:
-    text = address["port_states"]["open"]
-    if not count_ports(text):
-        return None
-    is_open = frozenset(expand(text))
+    is_open = frozenset(expand(address["port_states"]["open"]))
     return next((port for port in wanted if port in is_open), None)
 
 

@@ -97,7 +97,7 @@ def probe_groups(address: Json) -> list[ProbeGroup]:
         by_reason.setdefault((state, reason), []).append(port)
     groups: list[ProbeGroup] = []
     for state, ports in address["port_states"].items():
-        count = count_ports(ports)  # once a page: of a scattered list of thousands it takes some 10 ms
+        count = count_ports(ports)
         reasons = {reason: found for (its, reason), found in sorted(by_reason.items()) if its == state}
         if sum(map(len, reasons.values())) == count:
             groups += [_group(state, reason, found) for reason, found in reasons.items()]

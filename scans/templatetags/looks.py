@@ -14,7 +14,7 @@ from django import template
 
 from ipscanner.version import version
 from scans.conf import scanner_options
-from scans.core.ports import expand
+from scans.core.ports import count_ports
 from scans.core.risk import default_pack
 from scans.core.risk.words import MAX_NAMES
 from scans.core.types import PortState, SourceState
@@ -153,23 +153,24 @@ def latency(milliseconds: float | None) -> str:
 @register.filter
 def port_list(compact: str | None) -> str:
     """ "22,80-82" with room to wrap; a very long list ends with how much is left out."""
-    parts = (compact or "").split(",")
-    more = len(parts) - MAX_PARTS
-    return ", ".join(parts[:MAX_PARTS]) + (f" and {more:,} more" if more > 0 else "")
+    return _first_parts(compact or "", MAX_PARTS)
 
 
 @register.filter
 def short_port_list(compact: str | None) -> str:
     """The first few, for a row among a thousand."""
-    parts = (compact or "").split(",")
-    more = len(parts) - 2 * MAX_NAMES
-    return ", ".join(parts[: 2 * MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+    return _first_parts(compact or "", 2 * MAX_NAMES)
+
+
+def _first_parts(compact: str, most: int) -> str:
+    more = compact.count(",") + 1 - most
+    return ", ".join(compact.split(",", most)[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @register.filter
 def port_count(compact: str) -> int:
     """How many ports such a list holds."""
-    return len(expand(compact))
+    return count_ports(compact)
 
 
 @register.filter

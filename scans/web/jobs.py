@@ -20,6 +20,7 @@ from scans import selectors
 from scans.models import ScanJob
 from scans.services import quotas
 from scans.services.access import origin
+from scans.services.admission import AdmissionRefusedError
 from scans.services.cancel import cancel_job
 from scans.services.deletion import delete_job
 from scans.services.problems import InvalidSubmissionError
@@ -55,6 +56,7 @@ def job(request: HttpRequest, token: str) -> HttpResponse:
 def _by_post(act: Act) -> Act:
     """A GET does nothing and leads to the job: it comes after a login that was asked for in between."""
 
+    @cache_control(private=True, no_store=True)  # what cannot be done is answered with the job's page
     @require_http_methods(["GET", "HEAD", "POST"])
     @wraps(act)
     def view(request: HttpRequest, token: str) -> HttpResponse:
@@ -82,9 +84,7 @@ def rerun(request: HttpRequest, token: str) -> HttpResponse:
     allowance = quotas.draw("submit", request, user=request.user)
     if allowance is not None and not allowance.is_granted:
         wait = allowance.resets_in_seconds
-        response = _page(request, found, notice=f"You have submitted much: try again in {wait} s.", status=429)
-        response["Retry-After"] = str(wait)
-        return response
+        return _later(request, found, f"You have submitted much: try again in {wait} s.", status=429, seconds=wait)
     only_failed = request.POST.get("only") == "failed"
     try:
         return redirect(rerun_job(found, only_failed=only_failed, owner=request.user.pk, by=origin(request)))
@@ -92,6 +92,8 @@ def rerun(request: HttpRequest, token: str) -> HttpResponse:
         return _page(request, found, notice="Every target of the job has a full result.", status=409)
     except InvalidSubmissionError as error:  # a limit was lowered since
         return _page(request, found, notice=" ".join(problem.detail for problem in error.problems[:3]), status=422)
+    except AdmissionRefusedError as refused:
+        return _later(request, found, refused.detail, status=refused.status, seconds=refused.retry_after_seconds)
 
 
 @_by_post
@@ -102,6 +104,12 @@ def delete(request: HttpRequest, token: str) -> HttpResponse:
         return redirect(reverse("history"))
     except NoReverseMatch:
         return redirect("submit")
+
+
+def _later(request: HttpRequest, found: ScanJob, reason: str, *, status: int, seconds: int) -> HttpResponse:
+    response = _page(request, found, notice=reason, status=status)
+    response["Retry-After"] = str(seconds)
+    return response
 
 
 def _page(request: HttpRequest, found: ScanJob, *, notice: str = "", status: int = 200) -> HttpResponse:

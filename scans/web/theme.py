@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -28,7 +28,8 @@ def chosen_theme(request: HttpRequest) -> str:
 def choose(request: HttpRequest) -> HttpResponse:
     """Keep the choice and lead back to the page that it was made on."""
     next_page = request.POST.get("next", "")
-    response = redirect(next_page if url_has_allowed_host_and_scheme(next_page, allowed_hosts=None) else "submit")
+    is_ours = next_page.startswith("/") and url_has_allowed_host_and_scheme(next_page, allowed_hosts=None)
+    response = HttpResponseRedirect(next_page if is_ours else reverse("submit"))
     theme = request.POST.get("theme", "")
     if theme == SYSTEM:
         response.delete_cookie(COOKIE, samesite="Lax")

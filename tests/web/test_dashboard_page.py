@@ -156,6 +156,8 @@ def test_the_worst_hosts_come_first_each_once_by_its_latest_result(client):
     scanned(seen("127.66.0.4", 6379, 3389, 5432, 23), days_ago=2)
     newest = scanned(seen("127.66.0.4"), days_ago=1)  # it has been mended
     scanned(make_failure("127.66.0.1"), days_ago=0)  # which says nothing about it
+    silent = make_address("127.66.0.2", ports=[6379], filtered=[6379], sources=[])
+    scanned(make_report("127.66.0.2", silent), days_ago=0)  # nor does silence
     items = attention(page_of(client))
     assert [re.sub(r",? \d+ \w+ \d{4}.*", "", item) for item in items] == [
         "Critical 127.66.0.1 : Remote desktop or screen control", "High 127.66.0.2 : Cache, search or coordination store",

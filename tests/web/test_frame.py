@@ -89,6 +89,8 @@ def test_a_theme_that_is_none_of_ours_means_system(client, cookie):
         "javascript:alert(1)",
         "http:///evil.invalid",
         "\x00",
+        "history",  # the name of a view of ours is no address
+        "no-such-word",
     ],
 )
 def test_the_theme_form_never_leads_to_another_site(client, address):

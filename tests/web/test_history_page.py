@@ -36,7 +36,7 @@ def text_of(page: str) -> str:
 
 def names(page: str) -> list[str]:
     """What the listed jobs are called, in order."""
-    return [unescape(name) for name in re.findall(r'class="is-first"><a href="/jobs/[0-9a-f]{32}">(.*?)</a>', page)]
+    return [unescape(name) for name in re.findall(r'class="is-first"><a href="/jobs/[0-9a-f]{32}"><bdi>(.*?)</bdi>', page)]
 
 
 def link(page: str, words: str) -> str | None:
@@ -207,7 +207,7 @@ def test_a_row_tells_state_targets_levels_owner_and_time(client):
     job = make_job("127.66.0.1", "127.66.0.2", "x.invalid", owner=User.objects.create_user("alice"), label="Office")
     make_result(make_report("127.66.0.1", make_address("127.66.0.1", open_ports=[6379])), job=job)
     ScanJob.objects.update(state=JobState.RUNNING)
-    assert "Office 127.66.0.1, 127.66.0.2 and more 1 of 3 3 1 high alice" in text_of(page_of(client))
+    assert "Office 127.66.0.1 , 127.66.0.2 and more 1 of 3 3 1 high alice" in text_of(page_of(client))
     job.targets.filter(finished_at=None).update(state="cancelled", finished_at=timezone.now(), evidence={})
     ScanJob.objects.update(state="cancelled", outcome="cancelled", started_at=NOON, finished_at=NOON + timedelta(seconds=27))
     assert "Cancelled 3 1 high alice 27 s" in text_of(page_of(client))
@@ -225,6 +225,15 @@ def test_what_people_and_targets_wrote_is_escaped(client):
     page = page_of(client)
     assert inline_parts(page) == []
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_name_written_from_right_to_left_moves_nothing_beside_it(client):
+    hebrew = "\u05e9\u05dc\u05d5\u05dd"
+    job = make_job("127.66.0.1", label=f"{hebrew} 1", submitted=[f"{hebrew}.invalid", "127.66.0.2"])
+    JobTag.objects.create(job=job, name=hebrew)
+    page = page_of(client)
+    for text in (f"{hebrew} 1", f"{hebrew}.invalid", hebrew):
+        assert f"<bdi>{text}</bdi>" in page
 
 
 def test_the_same_list_is_offered_as_json(client, jobs):

@@ -120,12 +120,12 @@ def test_label_and_tags_reach_the_job_and_the_list_of_recent_ones(client):
     client.post("/", {**FORM, "label": " Perimeter\tweekly ", "tags": "dmz, weekly,dmz,, "})
     job = ScanJob.objects.get()
     assert (job.label, sorted(tag.name for tag in job.tags.all())) == ("Perimeter weekly", ["dmz", "weekly"])
-    assert ">Perimeter weekly</a>" in client.get("/").content.decode()
+    assert "<bdi>Perimeter weekly</bdi></a>" in client.get("/").content.decode()
 
 
 def test_a_label_that_looks_like_markup_stays_text(client):
     client.post("/", {**FORM, "label": "<b>x</b>"})
-    assert ">&lt;b&gt;x&lt;/b&gt;</a>" in client.get("/").content.decode()
+    assert "<bdi>&lt;b&gt;x&lt;/b&gt;</bdi></a>" in client.get("/").content.decode()
 
 
 def test_a_bad_label_or_tag_is_told_in_the_summary_and_its_field_is_open(client):
@@ -142,7 +142,7 @@ def test_a_submission_at_a_bad_time_keeps_what_was_typed_and_says_when_to_come_b
     response = client.post("/", {**FORM, "targets": "127.0.0.7"})
     page = unescape(response.content.decode())
     assert (response.status_code, response["Retry-After"]) == (503, "60")
-    assert "1 jobs are open, as many as this service takes in" in page
+    assert "1 job is open, as many as this service takes in" in page
     assert ">\n127.0.0.7</textarea>" in page
 
 

@@ -53,7 +53,9 @@ def port_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
         for state, words in SILENT_STATES.items():
             if ports := [probe.port for probe in address.probes if probe.state is state]:
                 doubts.append(f"{where}{len(ports)} of {len(address.probes)} ports {words} ({port_list(ports)}).")
-        if (count := sum(probe.state is PortState.OPEN for probe in address.probes)) > MANY_OPEN_PORTS:
+        if address.answers_everywhere:
+            doubts.append(f"{where}every port accepts connections, also those nobody uses: open says nothing of a service.")
+        elif (count := sum(probe.state is PortState.OPEN for probe in address.probes)) > MANY_OPEN_PORTS:
             doubts.append(f"{where}{count} ports are open: the host may accept connections on every port.")
     return tuple(doubts)
 

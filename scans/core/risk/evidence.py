@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scans.core.risk.completeness import completeness
+from scans.core.risk.completeness import ANSWERED_STATES, completeness
 from scans.core.types import AddressReport, Completeness, PortState, SourceState
 
 SPEAKING_STATES = frozenset({SourceState.OK, SourceState.STALE})  # their facts count, an old answer's too
@@ -40,6 +40,7 @@ class RiskEvidence:
     everywhere: Observed
     public: Observed  # the part of it seen on public addresses
     completeness: Completeness
+    is_observed: bool  # something answered; a source that knows nothing of an address has told nothing about it
 
 
 def gather(addresses: Sequence[AddressReport]) -> RiskEvidence:
@@ -48,7 +49,14 @@ def gather(addresses: Sequence[AddressReport]) -> RiskEvidence:
         everywhere=_observed(addresses),
         public=_observed([address for address in addresses if address.is_global]),
         completeness=completeness(addresses),
+        is_observed=any(map(_is_observed, addresses)),
     )
+
+
+def _is_observed(address: AddressReport) -> bool:
+    """An old answer counts where a rule fires on it, and is no observation by itself."""
+    answered = any(probe.state in ANSWERED_STATES for probe in address.probes)
+    return answered or any(result.state is SourceState.OK for result in address.sources)
 
 
 def _observed(addresses: Sequence[AddressReport]) -> Observed:

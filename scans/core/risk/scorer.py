@@ -4,7 +4,7 @@
 2. The score is the sum of the findings' points, clipped at 100: above it the findings add up to more than the score.
 3. The level is the one the score reaches, raised to the highest floor. A floor holds only if its rule also fires
    on what was seen at public addresses; a finding without `floor` did not raise the level by itself.
-4. Nothing observed (no probe answered, no source spoke, no rule fired) is `unknown`, never `low`.
+4. Nothing observed (no probe answered, no source said anything, no rule fired) is `unknown`, never `low`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scans.core.risk.levels import rank
 from scans.core.risk.matchers import match
 from scans.core.risk.pack import Pack, Rule, default_pack
 from scans.core.text import clean_text
-from scans.core.types import Completeness, Finding, Level, Verdict
+from scans.core.types import Finding, Level, Verdict
 
 MAX_SCORE = 100
 MAX_FINDING_PORTS = 1000  # a host that answers on every port would otherwise fill a row with them
@@ -27,7 +27,7 @@ def rate(evidence: RiskEvidence, pack: Pack | None = None) -> Verdict:
     found = [finding for rule in pack.rules if (finding := _finding(rule, evidence))]
     found.sort(key=lambda finding: (-rank(finding.floor), -finding.points, finding.rule_id))
     score = min(MAX_SCORE, sum(finding.points for finding in found))
-    is_observed = bool(found) or _has_answer(evidence.completeness)
+    is_observed = bool(found) or evidence.is_observed
     return Verdict(
         level=_level(score, found, pack) if is_observed else Level.UNKNOWN,
         score=score,
@@ -56,7 +56,3 @@ def _finding(rule: Rule, evidence: RiskEvidence) -> Finding | None:
 def _level(score: int, findings: list[Finding], pack: Pack) -> Level:
     reached = [level for level, least in pack.levels if score >= least][-1]
     return max([reached, *(finding.floor for finding in findings if finding.floor)], key=rank)
-
-
-def _has_answer(completeness: Completeness) -> bool:
-    return completeness.ports_answered > 0 or completeness.sources_answered > 0

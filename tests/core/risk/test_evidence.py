@@ -100,6 +100,28 @@ def test_silence_everywhere_is_unknown_and_one_closed_port_is_not():
     assert rate(gather([address(filtered=(22, 80), closed=(443,), sources=[failed])])).level is Level.LOW
 
 
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        (SourceState.OK, Level.LOW),
+        (SourceState.EMPTY, Level.UNKNOWN),  # ip-api of a reserved range: it was asked, and knows nothing
+        (SourceState.STALE, Level.UNKNOWN),
+        (SourceState.FAILED, Level.UNKNOWN),
+    ],
+)
+def test_a_silent_host_is_low_only_if_a_source_said_something_of_it_today(state, level):
+    verdict = rate(gather([address(filtered=(22, 80, 443), sources=[source(state, "reserved range")])]))
+    assert (verdict.level, verdict.score) == (level, 0)
+    answered = state in (SourceState.OK, SourceState.EMPTY)  # asked and answered, whatever it was worth
+    assert (verdict.completeness.sources_answered, verdict.completeness.sources_asked) == (int(answered), 1)
+
+
+def test_an_address_that_answered_makes_the_target_observed_beside_one_of_which_nothing_is_known():
+    nothing_known = address("2001:db8::1", filtered=(22,), sources=[source(SourceState.EMPTY)])
+    assert rate(gather([nothing_known])).level is Level.UNKNOWN
+    assert rate(gather([nothing_known, address(closed=(22,))])).level is Level.LOW
+
+
 def test_answers_and_questions_are_counted_for_each_address():
     known = gather(
         [

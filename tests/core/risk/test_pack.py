@@ -60,7 +60,7 @@ def test_a_rule_is_one_entry():
     pack = load(pack_text(without(more, "fact")))
     seen = Observed(ports=(80,))
     nothing_else = Completeness(ports_answered=1, ports_tested=1, sources_answered=0, sources_asked=0)
-    verdict = rate(RiskEvidence(everywhere=seen, public=seen, completeness=nothing_else), pack)
+    verdict = rate(RiskEvidence(everywhere=seen, public=seen, completeness=nothing_else, is_observed=True), pack)
     assert [(finding.rule_id, finding.points, finding.evidence) for finding in verdict.findings] == [("NEW-001", 7, "HTTP")]
 
 

@@ -30,7 +30,8 @@ def observed(ports=(), facts: Mapping[str, object] | None = None) -> Observed:
 
 def evidence(ports=(), facts: Mapping[str, object] | None = None, *, public: bool = True, known=SOMETHING) -> RiskEvidence:
     seen = observed(ports, facts)
-    return RiskEvidence(everywhere=seen, public=seen if public else Observed(), completeness=known)
+    is_observed = known.ports_answered > 0 or known.sources_answered > 0
+    return RiskEvidence(everywhere=seen, public=seen if public else Observed(), completeness=known, is_observed=is_observed)
 
 
 @pytest.mark.parametrize("host", WORKED_HOSTS, ids=lambda host: host["name"])
@@ -86,7 +87,7 @@ def worse_value(value: object, name: str) -> object:
 
 
 def test_a_private_address_beside_a_public_one_adds_points_but_no_floor():
-    both = RiskEvidence(everywhere=observed((22, 5432)), public=observed((22,)), completeness=SOMETHING)
+    both = RiskEvidence(everywhere=observed((22, 5432)), public=observed((22,)), completeness=SOMETHING, is_observed=True)
     verdict = rate(both)
     assert (verdict.score, verdict.level) == (34, Level.MEDIUM)
     assert all(finding.floor is None for finding in verdict.findings)

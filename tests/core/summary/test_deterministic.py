@@ -118,9 +118,16 @@ def test_no_probe_at_all_is_said():
 
 
 def test_silent_ports_beside_a_source_that_spoke_are_still_no_promise():
-    spoke = SourceResult(source="ip-api", state=SourceState.EMPTY)
+    spoke = SourceResult(source="ip-api", state=SourceState.OK)
     assert summary(address(filtered=DEFAULT, sources=[spoke])).text == (
         "No port answered: all 24 probes timed out. Not a promise of safety."
+    )
+
+
+def test_silent_ports_beside_a_source_that_knows_nothing_are_no_observation():
+    knows_nothing = SourceResult(source="ip-api", state=SourceState.EMPTY)
+    assert summary(address(filtered=DEFAULT, sources=[knows_nothing])).text == (
+        "Nothing was observed: all 24 probes timed out. This is not a low risk."
     )
 
 
