@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev screenshots audit
+.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev screenshots audit chaos bench-probe
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -36,8 +36,19 @@ format: installed-dev ## Format the code and sort its imports
 bench: installed ## Measure jobs through the real queue, on loopback
 	@$(PYTHON) bench/jobs.py
 
+bench-probe: installed ## Measure the probe engine beside nmap and masscan, in network namespaces; needs root. ARGS="--rounds 5"
+	@$(PYTHON) -m bench.probe $(ARGS)
+
 fuzz: installed-dev ## Send 10,000 requests made from the API's own schema, and check each reply against it
 	@FUZZ_CASES=10000 $(PYTHON) -m pytest tests/api/test_schema_fuzz.py -q -s -o timeout=1800
+
+chaos: installed-dev ## Kill, stop and cut off whatever there is, for an hour or two; figures to docs/reliability.md
+	@figures=$$(mktemp); trap 'rm -f "$$figures"' EXIT; export CHAOS_FIGURES="$$figures"; \
+	export KILLS=$${KILLS:-160} ROUNDS=$${ROUNDS:-20} STOPS=$${STOPS:-20} TERMS=$${TERMS:-50}; \
+	export IMAGES=$${IMAGES:-200} LOAD_SECONDS=$${LOAD_SECONDS:-60}; \
+	$(PYTHON) -m pytest -s tests/chaos; on_sqlite=$$?; \
+	$(PYTHON) tests/with_postgres.py -- $(PYTHON) -m pytest -s tests/chaos; on_postgres=$$?; \
+	$(PYTHON) -m tests.chaos.figures "$$figures" && exit $$((on_sqlite + on_postgres))
 
 docs: installed ## Write the pages that are made from the sources and the rules
 	@$(PYTHON) docs/generate.py

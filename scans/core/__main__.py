@@ -30,6 +30,8 @@ from scans.core.types import IPNetwork, Outcome, Report, Target
 MAX_TARGETS = 1 << 20
 MAX_FILE_CHARS = 64 << 20
 OK, NOT_EVALUATED, INTERRUPTED = 0, 2, 130
+# The probe thread lets go of the interpreter at every system call, and while reports are made waits so long to have it back.
+SWITCH_SECONDS = 0.001
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return NOT_EVALUATED
     tools = Tools(options=options)
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
     items = [Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets)]
     outcomes: list[Outcome] = []

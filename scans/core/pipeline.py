@@ -105,6 +105,7 @@ class _Work:
     started_at: datetime
     decisions: dict[IPAddress, Decision] = field(default_factory=dict)
     probes: dict[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
+    answers_everywhere: dict[IPAddress, bool | None] = field(default_factory=dict)
     planned: int = 0
     notes: tuple[str, ...] = ()
     admitted_at: float | None = None  # monotonic; None while its name is being resolved
@@ -281,6 +282,7 @@ class _Lanes:
             return
         known = work.item.known.get(result.address, ())
         work.probes[result.address] = tuple(sorted((*known, *result.probes)))
+        work.answers_everywhere[result.address] = result.answers_everywhere
         if len(work.probes) == len(work.decisions) and not _is_cut_short(work):
             self._set_planned(work, 0)
             work.probed_at = time.monotonic()
@@ -309,6 +311,7 @@ class _Lanes:
                 is_global=decision.is_global,
                 probes=work.probes[address],
                 sources=self._intel.results(address, now=now),
+                answers_everywhere=work.answers_everywhere.get(address),
             )
             for address, decision in work.decisions.items()
         )

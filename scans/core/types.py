@@ -138,6 +138,7 @@ class AddressReport:
     is_global: bool  # counts as public: reachable by anyone
     probes: tuple[Probe, ...]
     sources: tuple[SourceResult, ...] = ()
+    answers_everywhere: bool | None = None  # also on high ports at random; None: not asked, because few ports are open
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

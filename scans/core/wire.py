@@ -8,9 +8,9 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
 
     evidence  {schema, target {text, kind, host, port, scheme, path, notes}, outcome, error {code, detail} | None,
                started_at, finished_at,
-               addresses [{address, is_global, port_states {state: "22,80-82"}, probes [[port, state, reason, attempts,
-               latency_ms]], sources [{source, state, reason, observed_at, is_cached, elapsed_ms,
-               facts {only what is known}}]}]}
+               addresses [{address, is_global, answers_everywhere, port_states {state: "22,80-82"}, probes [[port,
+               state, reason, attempts, latency_ms]], sources [{source, state, reason, observed_at, is_cached,
+               elapsed_ms, facts {only what is known}}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
@@ -151,6 +151,7 @@ def _address_dict(address: AddressReport) -> Json:
     return {
         "address": str(address.address),
         "is_global": address.is_global,
+        "answers_everywhere": address.answers_everywhere,
         **_probes_dict(address.probes),
         "sources": [_source_dict(result) for result in address.sources],
     }

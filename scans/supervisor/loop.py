@@ -66,7 +66,8 @@ class Supervisor:
         if child.has_ended():
             code = child.kill()
             seconds = child.pause()
-            if child.name == WEB and child.quick_deaths >= MAX_QUICK_DEATHS:
+            was_killed = code == -signal.SIGKILL  # by somebody, or for want of memory: no reason to give up
+            if child.name == WEB and child.quick_deaths >= MAX_QUICK_DEATHS and not was_killed:
                 raise StartError(
                     f"The web server ended {child.quick_deaths} times in a row (code {code}): see the lines above."
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import islice
@@ -10,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from scans.core.packing import unpack_probes
@@ -18,6 +19,7 @@ from scans.core.pipeline import Interrupted, failure
 from scans.core.types import PortState, Probe, Report
 from scans.models import JobState, ScanJob, TargetResult, TargetState
 from scans.services import claims, heartbeats, slices
+from scans.services.endurance import persistently
 from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, finish_job, hand_back, save_report
@@ -265,3 +267,120 @@ def test_a_slice_whose_control_fails_ends_and_hands_back(monkeypatch):
 @pytest.mark.django_db
 def test_hosts_are_told_apart_by_their_process_namespace_too():
     assert str(Path("/proc/self/ns/pid").stat().st_ino) in heartbeats.this_host()
+
+
+# --- Suspects: rows that were held by a worker that died ---------------------------------------------------------------
+
+
+def items_of(held: claims.Claims) -> list:
+    return list(islice(held.items(seconds=5), 100))
+
+
+def failed_before(job: ScanJob, *ordinals: int, attempts: int = 1) -> None:
+    job.targets.filter(ordinal__in=ordinals).update(attempts=attempts)
+
+
+@pytest.mark.django_db
+def test_a_slice_with_suspects_takes_nothing_else():
+    failed_before(submit_scan(request("127.0.0.0/28")), *range(16))
+    fresh = submit_scan(request("127.0.1.0/28"))
+    ScanJob.objects.filter(pk=fresh.pk).update(claimed_at=timezone.now())  # the other one is next
+    assert len(items_of(claims.Claims(uuid4()))) == 8
+
+
+@pytest.mark.django_db
+def test_a_slice_that_holds_fresh_rows_takes_no_suspect_and_ends_when_they_are_next():
+    job = submit_scan(request("127.0.0.0/28"))
+    failed_before(job, *range(10, 16))
+    held = claims.Claims(uuid4())
+    assert {item.target.text for item in items_of(held)} == {f"127.0.0.{n}" for n in range(10)}
+    assert set(job.targets.filter(ordinal__gte=10).values_list("state", flat=True)) == {"pending"}
+    assert len(items_of(claims.Claims(uuid4()))) == 6
+
+
+@pytest.mark.django_db
+def test_a_row_that_was_in_two_deaths_is_alone_in_its_slice():
+    failed_before(submit_scan(request("127.0.0.0/28")), *range(16), attempts=2)
+    assert len(items_of(claims.Claims(uuid4()))) == 1
+
+
+@pytest.mark.django_db
+def test_a_target_that_cannot_be_read_ends_with_an_error_and_costs_its_neighbours_nothing():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+    job.targets.filter(ordinal=1).update(spec={"kind": "of another version"})
+    held = claims.Claims(uuid4())
+    found = [item.target.text for item in islice(held.items(seconds=5), 2)]
+    assert found == ["127.0.0.1", "127.0.0.3"]
+    row = job.targets.get(ordinal=1)
+    assert (row.state, row.error_code, row.target) == ("error", "unreadable_target", "127.0.0.2")
+
+
+@pytest.mark.django_db
+def test_poison_that_cannot_even_be_read_is_given_up_and_does_not_stop_the_reaper():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2"))
+    job.targets.update(attempts=claims.MAX_ATTEMPTS)
+    job.targets.filter(ordinal=0).update(spec={})
+    assert reap().given_up == 2
+    assert set(job.targets.values_list("state", "error_code")) == {("error", "gave_up")}
+
+
+@pytest.mark.django_db
+def test_a_lease_given_before_the_clock_was_set_back_does_not_last_for_an_hour():
+    submit_scan(request("127.0.0.1"))
+    claim()
+    TargetResult.objects.update(lease_until=timezone.now() + timedelta(hours=1))
+    assert len(claim()) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("is_counted", "attempts"), [(True, 1), (False, 0)])
+def test_whatever_a_slice_still_holds_can_be_given_back_at_once(is_counted, attempts):
+    job = submit_scan(request("127.0.0.1", "127.0.0.2"))
+    lease = uuid4()
+    claim(lease)
+    assert claims.release(lease, is_counted=is_counted) == 2
+    assert set(job.targets.values_list("state", "attempts", "lease")) == {("pending", attempts, None)}
+
+
+# --- A slice and its database ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_report_that_the_database_refuses_ends_that_target_and_no_other():
+    job = submit_scan(request("127.0.0.1", "127.0.0.2", ports=(9,)))
+    with refusing_reports_on("127.0.0.2"):
+        assert slices.run_slice() == 2
+    assert list(job.targets.values_list("target", "state", "error_code")) == [
+        ("127.0.0.1", "done", ""),
+        ("127.0.0.2", "error", "not_stored"),
+    ]
+
+
+@contextmanager
+def refusing_reports_on(target: str):
+    """As a constraint that nobody thought of would."""
+    condition = f"target = '{target}' AND state = 'done'"
+    make = f"ALTER TABLE scans_targetresult ADD CONSTRAINT refuse CHECK (NOT ({condition}))"
+    drop = "ALTER TABLE scans_targetresult DROP CONSTRAINT refuse"
+    if connection.vendor == "sqlite":
+        make = f"""CREATE TRIGGER refuse AFTER UPDATE ON scans_targetresult
+        WHEN EXISTS (SELECT 1 FROM scans_targetresult WHERE {condition}) BEGIN SELECT RAISE(ABORT, 'refused'); END"""
+        drop = "DROP TRIGGER refuse"
+    with connection.cursor() as cursor:
+        cursor.execute(make)
+        try:
+            yield
+        finally:
+            cursor.execute(drop)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_fails_while_the_database_is_away_is_tried_again():
+    failures = [OperationalError("restarting"), InterfaceError("closed")]
+
+    def write() -> str:
+        if failures:
+            raise failures.pop()
+        return "written"
+
+    assert persistently(write) == "written"

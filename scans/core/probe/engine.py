@@ -15,13 +15,14 @@ import errno
 import os
 import select
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from time import monotonic
+from contextlib import ExitStack, closing
 
 from scans.core.options import ProbeOptions
 from scans.core.probe.budgets import ProbeBudgets
 from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
+from scans.core.probe.kept import KeptConnections
+from scans.core.probe.network import KERNEL, Network
 from scans.core.probe.pacing import TokenBucket
 from scans.core.probe.patience import LEAST_SECONDS, PathEstimate, attempts_needed, wait_seconds
 from scans.core.probe.plans import HostPlan, HostResult, ProbeStats
@@ -54,13 +55,20 @@ RESTRAINT_NAP_SECONDS = 0.02  # the same for the tokens of one host, of which th
 REST_SECONDS = 0.05  # after the system had no descriptor or no source port left
 STARVED_SECONDS = 5.0  # with nothing in flight that could free one: then it is an error, and no longer a shortage
 HELD_UP_SECONDS = 0.02  # between two turns: then the time of an answer says nothing about the path
+# Where answers take no time, a burst that brought none back waits in a queue of the system, which drops what exceeds a
+# thousand packets: sleeping lets them be delivered, going on would lose them (measured on a busy machine).
+QUICK_SECONDS, NOTHING_CAME_NAP_SECONDS = 0.02, 0.001
 RETHINK_AT_ANSWERS = (32, 512)  # when the first guesses of how long to wait are replaced by what was measured
 
 
 class ProbeEngine:
     """Probes hosts for whoever calls `run`; the other methods may be called from any thread."""
 
-    def __init__(self, options: ProbeOptions, *, may_connect: Callable[[IPAddress], bool]) -> None:
+    def __init__(
+        self, options: ProbeOptions, *, may_connect: Callable[[IPAddress], bool], network: Network = KERNEL
+    ) -> None:
+        self._network = network
+        self._now = network.clock
         self._budgets = ProbeBudgets.from_options(options)
         self._may_connect = may_connect
         self._inbox = Inbox()
@@ -72,12 +80,13 @@ class ProbeEngine:
         self._bucket = TokenBucket(per_second=self._budgets.rate_per_second)
         # The near and the far have little in common: each learns from its own kind, by `is_paced`.
         self._crowds = {False: PathEstimate(), True: PathEstimate()}
-        self._expiries: TimerWheel[Flight] = TimerWheel(now=monotonic())
-        self._alarms: TimerWheel[Host] = TimerWheel(now=monotonic())  # ends of rests, and deadlines
+        self._expiries: TimerWheel[Flight] = TimerWheel(now=self._now())
+        self._kept = KeptConnections()
+        self._alarms: TimerWheel[Host] = TimerWheel(now=self._now())  # ends of rests, and deadlines
 
         self._rests_until = 0.0
         self._starved_since: float | None = None  # when the system began to deny us every descriptor
-        self._was_held_up = False
+        self._was_held_up = self._is_quiet = False  # quiet: the last look found no event at all
         self._sent = self._answered = self._retried = self._turns = 0
 
     def submit(self, plan: HostPlan) -> None:
@@ -103,7 +112,7 @@ class ProbeEngine:
     def progress(self, key: Hashable) -> tuple[int, int] | None:
         """Ports settled and ports in all of a host under way; None for one that is finished or unknown."""
         host = self._inbox.find(key)
-        return (len(host.ports) - host.remaining, len(host.ports)) if host else None
+        return host.progress if host else None
 
     @property
     def stats(self) -> ProbeStats:
@@ -124,17 +133,18 @@ class ProbeEngine:
         """
         with ExitStack() as stack:
             self._wake_fd = stack.enter_context(self._inbox.opened())
-            self._epoll = stack.enter_context(select.epoll())
+            self._epoll = stack.enter_context(closing(self._network.poller()))
             self._epoll.register(self._wake_fd, select.EPOLLIN)
-            self._pool = SocketPool(self._epoll, most_open=self._budgets.max_inflight)
+            self._pool = SocketPool(self._network, self._epoll, most_open=self._budgets.max_inflight)
             stack.callback(self._pool.close)
+            stack.callback(self._kept.close)
             while not self._inbox.is_over():
                 self._turn()
                 if self._finished:
                     batch, self._finished = self._finished, []
-                    handed_over_at = monotonic()
+                    handed_over_at = self._now()
                     yield batch
-                    self._was_held_up = monotonic() - handed_over_at > HELD_UP_SECONDS
+                    self._was_held_up = self._now() - handed_over_at > HELD_UP_SECONDS
 
     def _normalised(self, ports: Sequence[int]) -> tuple[int, ...]:
         """Ascending and without repeats. The hosts of a job share one tuple, which is sorted, and kept, once."""
@@ -162,6 +172,7 @@ class ProbeEngine:
         listened_at = self._listen()
         self._expire(listened_at)
         self._ring_alarms()
+        self._kept.expire(now=listened_at)
         if not len(self._inbox):
             self._pool.drain()  # idle: others may need the descriptors
 
@@ -173,7 +184,7 @@ class ProbeEngine:
                 self._finish(host)
 
     def _launch(self) -> None:
-        now = monotonic()
+        now = self._now()
         self._window.recover(now=now)
         left = TURN_BURST
         while left > 0 and self._window.room > 0 and now >= self._rests_until:
@@ -238,7 +249,7 @@ class ProbeEngine:
         except OSError as error:
             return error.errno or errno.EIO
         address = host.socket_address(index)
-        now = monotonic()
+        now = self._now()
         error_number = flight.socket.connect_ex(address)
         if error_number in OUT_OF_PORTS or error_number in OUT_OF_DESCRIPTORS:
             self._pool.discard(flight)
@@ -266,10 +277,10 @@ class ProbeEngine:
     def _listen(self) -> float:
         """Take all events there are. Returns the time until which nothing can have been missed."""
         flights = self._pool.flights
-        timeout_seconds, is_more = self._sleep_seconds(), True
+        timeout_seconds, is_more, is_further = self._sleep_seconds(), True, False
         while is_more:
             events = self._epoll.poll(timeout_seconds, MAX_EVENTS)
-            now = monotonic()
+            now = self._now()
             for fd, _ in events:
                 flight = flights.get(fd)
                 if flight is not None:
@@ -278,7 +289,8 @@ class ProbeEngine:
                         self._land(flight, host, outcome(flight.socket, flight.socket.connect_ex(flight.address)), now)
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
-            timeout_seconds, is_more = 0, len(events) == MAX_EVENTS
+            self._is_quiet = not events and not is_further
+            timeout_seconds, is_more, is_further = 0, len(events) == MAX_EVENTS, True
         self._was_held_up = False
         return now
 
@@ -290,7 +302,7 @@ class ProbeEngine:
                 self._silence(flight, host)
 
     def _ring_alarms(self) -> None:
-        now = monotonic()
+        now = self._now()
         for host in self._alarms.due(now=now):
             if host.is_finished:
                 continue
@@ -302,7 +314,7 @@ class ProbeEngine:
 
     def _sleep_seconds(self) -> float:
         """How long to wait for events: until the next thing that is due, and not at all while there is work."""
-        now = monotonic()
+        now = self._now()
         until = now + LONGEST_SLEEP_SECONDS
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
@@ -310,7 +322,7 @@ class ProbeEngine:
             wait = self._bucket.wait_seconds(now=now)
             until = min(until, max(self._rests_until, now + max(wait, TOKEN_NAP_SECONDS) if wait else now))
         if until <= now:
-            return 0.0
+            return NOTHING_CAME_NAP_SECONDS if self._is_quiet and self._is_path_quick() else 0.0
         for at in (self._expiries.next_at(), self._alarms.next_at()):
             until = until if at is None else min(until, at)
         return max(0.0, until - now)
@@ -323,6 +335,10 @@ class ProbeEngine:
         elif (wait := restraint.wait_seconds) > 0 and not host.is_resting:
             host.is_resting = True
             self._alarms.add(host, at=now + max(wait, RESTRAINT_NAP_SECONDS))
+
+    def _is_path_quick(self) -> bool:
+        """Whether all who answer do so at once."""
+        return all(crowd.timeout_seconds < QUICK_SECONDS for crowd in self._crowds.values())
 
     # -- What becomes of a probe ------------------------------------------------------------------------------------
 
@@ -337,7 +353,7 @@ class ProbeEngine:
         if found is CLOSED:
             self._pool.park(flight)
         elif found is OPEN:
-            self._pool.reset(flight)
+            self._part(flight, host, now)
         else:
             self._pool.discard(flight)
         if found.state is None:  # it met itself
@@ -350,6 +366,13 @@ class ProbeEngine:
                 host.restraint.heard(index, sent_at=flight.sent_at, now=now)
         latency_ms = round(latency * 1000, 3) if found.is_answer else None
         self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
+
+    def _part(self, flight: Flight, host: Host, now: float) -> None:
+        """Close an open connection, or keep it for the caller."""
+        if host.plan.keep_open and not host.is_controlled and self._kept.has_room(host.plan.key):
+            self._kept.keep(host.plan.key, host.ports[flight.index], self._pool.part_with(flight), now=now)
+        else:
+            self._pool.reset(flight)
 
     def _silence(self, flight: Flight, host: Host) -> None:
         """No answer in time: ask again, or believe it."""
@@ -364,11 +387,13 @@ class ProbeEngine:
 
     def _is_believed(self, flight: Flight, host: Host) -> bool:
         if host.restraint is not None:
-            return host.restraint.is_believed(flight.index, sent_at=flight.sent_at, now=monotonic())
-        return flight.attempt >= attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts)
+            return host.restraint.is_believed(flight.index, sent_at=flight.sent_at, now=self._now())
+        return flight.attempt >= self._attempts_needed(host)
 
     def _settle(self, host: Host, index: int, probe: Probe) -> None:
         host.settle(index, probe)
+        if not host.remaining and not host.is_controlled:
+            host.control()
         self._landed(host)
         if not host.remaining:
             self._finish(host)
@@ -394,7 +419,7 @@ class ProbeEngine:
         if crowd.answers in RETHINK_AT_ANSWERS:
             self._rethink()
         if attempt > 1 and not host.was_restrained and is_limited(host.path, crowd):
-            now = monotonic()
+            now = self._now()
             host.was_restrained = True
             host.restraint = Restraint(per_second=host.path.answers / max(now - host.begun_at, LEAST_SECONDS), now=now)
             host.reopen_silent()
@@ -410,15 +435,19 @@ class ProbeEngine:
                     self._expiries.add(flight, at=expires_at)
 
     def _wait_seconds(self, host: Host, attempt: int) -> float:
-        if host.restraint is not None:
-            attempt = 1  # it is slow to answer because it is busy with no one: to wait longer would gain nothing
-        return wait_seconds(host.path, self._crowds[host.is_paced], attempt=attempt, may_be_far=host.is_paced)
+        crowd = self._crowds[host.is_paced]
+        # Under restraint answers are dropped, not late: to wait longer would gain nothing.
+        is_last = host.restraint is None and attempt >= self._attempts_needed(host)
+        return wait_seconds(host.path, crowd, attempt=attempt, is_last=is_last, may_be_far=host.is_paced)
+
+    def _attempts_needed(self, host: Host) -> int:
+        return attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts)
 
     # -- Shortages and endings --------------------------------------------------------------------------------------
 
     def _starve(self, host: Host, error: int) -> None:
         """Something ran out: shrink, rest, try again. It becomes an error only when nothing of ours can be the cause."""
-        now = monotonic()
+        now = self._now()
         if error in OUT_OF_PORTS:  # towards this destination: the others go on
             since = host.starved_since = host.starved_since or now
             is_ours = host.window.in_flight > 0
@@ -455,4 +484,4 @@ class ProbeEngine:
     def _finish(self, host: Host) -> None:
         host.is_finished = True
         self._inbox.forget(host)
-        self._finished.append(host.result())
+        self._finished.append(host.result(self._kept.hand_over(host.plan.key)))

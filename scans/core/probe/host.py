@@ -10,6 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import cast
 
+from scans.core.probe.controls import answers_everywhere, control_ports, is_suspicious
 from scans.core.probe.patience import PathEstimate
 from scans.core.probe.plans import HostPlan, HostResult
 from scans.core.probe.restraint import Restraint
@@ -24,6 +25,7 @@ class Host:
 
     __slots__ = (
         "_next_index",
+        "_planned_count",
         "_probes",
         "_retries",
         "_scope_id",
@@ -32,10 +34,12 @@ class Host:
         "deadline_at",
         "family",
         "has_begun",
+        "is_controlled",
         "is_finished",
         "is_paced",
         "is_queued",
         "is_resting",
+        "open_count",
         "path",
         "plan",
         "ports",
@@ -63,7 +67,9 @@ class Host:
         self.begun_at = 0.0  # the same on the loop's clock
         self.deadline_at: float | None = None
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
-        self.remaining = len(ports)
+        self.remaining = self._planned_count = len(ports)
+        self.open_count = 0
+        self.is_controlled = False  # asked whether it answers everywhere
         self._next_index = 0
         self._retries: deque[tuple[int, int]] = deque()  # index, attempt
         self._probes: list[Probe | None] = []  # filled once it begins: most hosts of a large job are waiting
@@ -113,6 +119,8 @@ class Host:
         """That port has its state."""
         self._probes[index] = probe
         self.remaining -= 1
+        if probe.state is PortState.OPEN:
+            self.open_count += 1
 
     def reopen_silent(self) -> None:
         """Ask all ports again that were believed silent: too soon, as it turns out."""
@@ -131,15 +139,40 @@ class Host:
             self._probes[index] = rest[index]._replace(attempts=attempt - 1)
         self.remaining = 0
 
-    def result(self) -> HostResult:
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Planned ports that have a state, and planned ports in all."""
+        return min(len(self.ports) - self.remaining, self._planned_count), self._planned_count
+
+    def control(self) -> None:
+        """Ask further ports, if so many are open that it may answer everywhere."""
+        self.is_controlled = is_suspicious(open_count=self.open_count, asked_count=self._planned_count)
+        if self.is_controlled:
+            controls = control_ports(self.ports)
+            self.ports = (*self.ports, *controls)
+            self._probes += [None] * len(controls)
+            self.remaining = len(controls)
+
+    def _answers_everywhere(self) -> bool | None:
+        states = [probe.state for probe in self._probes[self._planned_count :] if probe is not None]
+        if not self.is_controlled or PortState.NOT_TESTED in states:
+            return None
+        controls = [state is PortState.OPEN for state in states]
+        planned_open = self.open_count - sum(controls)
+        return answers_everywhere(controls, open_count=planned_open, asked_count=self._planned_count)
+
+    def result(self, connections: dict[int, socket.socket]) -> HostResult:
         """The finished host, for the caller."""
         now = datetime.now(UTC)
+        probes = self._probes[: self._planned_count]
         return HostResult(
             key=self.plan.key,
             address=self.plan.address,
-            probes=tuple(cast("Sequence[Probe]", self._probes)),  # nothing remains, so none is None
+            probes=tuple(cast("Sequence[Probe]", probes)),  # nothing remains, so none is None
             started_at=self.started_at or now,
             finished_at=now,
+            answers_everywhere=self._answers_everywhere(),
+            connections=connections,
         )
 
 

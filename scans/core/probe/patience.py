@@ -19,7 +19,7 @@ LEAST_SECONDS, MOST_SECONDS = 0.2, 3.0  # below 0.2 s a busy machine takes its o
 NOBODY_HEARD_SECONDS = 0.7
 UNHEARD_SECONDS = 0.3  # for a host that never answered, where others did
 FAR_SECONDS = 1.0  # the last word for such a host, if it may be on another continent or behind a satellite
-BACKOFF = 1.5
+BACKOFF, MOST_STRETCHES = 1.5, 2
 KERNEL_REPEATS_SECONDS = 1.0  # TCP's initial retransmission timeout on Linux
 
 ACCEPTED_MISS = 1e-5
@@ -73,16 +73,17 @@ class PathEstimate:
         self.answers = self.late = 0
 
 
-def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, may_be_far: bool) -> float:
-    """How long this attempt may stay without an answer."""
+def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, is_last: bool, may_be_far: bool) -> float:
+    """How long this attempt may stay without an answer. Only the last word takes longer: the others are soon asked again."""
     if host.is_known:
         first = max(host.timeout_seconds, crowd.timeout_seconds) * 1.25 + 0.02
     elif crowd.is_known:
         first = max(crowd.timeout_seconds * 1.5, UNHEARD_SECONDS)
     else:
         first = NOBODY_HEARD_SECONDS
-    seconds = min(max(first * BACKOFF ** (attempt - 1), LEAST_SECONDS), MOST_SECONDS)
-    if may_be_far and attempt > 1 and not host.is_known:
+    stretched = first * BACKOFF ** min(attempt - 1, MOST_STRETCHES) if is_last else first
+    seconds = min(max(stretched, LEAST_SECONDS), MOST_SECONDS)
+    if may_be_far and is_last and attempt > 1 and not host.is_known:
         return max(seconds, FAR_SECONDS)
     return seconds
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import socket
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class HostPlan:
     ports: Sequence[int]  # in any order; a port named twice is probed once
     is_paced: bool  # counts against the rate: true for global addresses
     deadline_seconds: float | None = None  # from its first probe; what is left then is not_tested
+    keep_open: bool = False  # hand open connections over, instead of closing each with a reset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class HostResult:
     probes: tuple[Probe, ...]  # ascending by port, one for each planned port
     started_at: datetime  # when the first probe left; when it was given up, if none did
     finished_at: datetime
+    answers_everywhere: bool | None = None  # also on ports nobody would use; None: too few were open to ask
+    connections: Mapping[int, socket.socket] = field(default_factory=dict)  # by port, non-blocking; the caller closes them
 
 
 class ProbeStats(NamedTuple):

@@ -6,7 +6,8 @@ answer later, and chance loses no more here than elsewhere. From then on the hos
 
 1. While it has ports that were not asked, it is asked a little faster than it answers, so that no answer it would give is
    left unused; no silence is believed. Every fourth probe asks again, which shows how much is being dropped.
-2. Then a little slower than it answers. Only now does silence count, and only if it lasts.
+2. Then a little slower than it answers. Only now does silence count, and only if it lasts. Whenever it turns out that the
+   pace was too fast all the same, it is slowed, and what was silent so far is asked anew.
 
 How much is dropped must not be confused with what is filtered. Of ports asked once a share `a` answers, of those asked
 again after a silence a share `b`; if a share `p` of them would answer at all and a share `d` of all questions is dropped,
@@ -20,8 +21,10 @@ import math
 from scans.core.probe.patience import ACCEPTED_MISS, PathEstimate
 
 SURPRISE = 7.0  # how unlikely so many late answers must be to mean a limit: 1 in e^7, about a thousand
-LEAST_LOSS, MOST_LOSS = 0.02, 0.1  # what a path may lose without anyone limiting anything
-LEAST_PER_SECOND = 5.0
+LEAST_LOSS, MOST_LOSS = 0.02, 0.25  # what a path may lose without anyone limiting anything
+ENOUGH_ANSWERS = 10  # of fewer, too few can be late to mean anything
+ABOVE_CROWD = 1.5  # times what is lost on the way to the others
+LEAST_PER_SECOND, LEAST_FIRST_PER_SECOND = 5.0, 50.0  # one that answers seldom because it filters is soon asked faster again
 ABOVE, BELOW = 1.15, 0.9  # of what it answers: while there is more to ask, and once silence is to count
 PERIOD_SECONDS = 0.5  # between two looks at the rate
 TOKENS_SECONDS = 0.05  # how much of the rate may be spent at once
@@ -30,13 +33,15 @@ ENOUGH_LATE = 2  # answers to a second question: one alone says nothing of how m
 FEWEST_SILENCES, MOST_SILENCES = 3, 10
 STRAIGHT_SILENCES, STRAIGHT_SECONDS = 100, 2.0  # to first questions: then it does not answer at all any more
 HARMLESS_DROPS = 0.05  # with fewer the limit is not reached
-FASTER, A_LITTLE_FASTER, SLOWER = 1.25, 1.05, 0.8
-VAIN_CUT, VAIN_GAIN = 3.0, 1.3  # so much slower, and hardly less is lost: then it is the path, not a limit
+FASTER, SLOWER, SLOWEST = 1.25, 0.8, 0.5
+VAIN_CUT, VAIN_GAIN = 4.0, 1.3  # so much slower, and hardly less is lost: then it is the path, not a limit
 
 
 def is_limited(host: PathEstimate, crowd: PathEstimate) -> bool:
     """Whether more answers came late than chance explains (the Chernoff bound of a binomial's tail)."""
-    usual = min(max(crowd.loss, LEAST_LOSS), MOST_LOSS)
+    if host.answers < ENOUGH_ANSWERS:
+        return False
+    usual = min(max(crowd.loss * ABOVE_CROWD, LEAST_LOSS), MOST_LOSS)
     share = host.late / host.answers
     if share <= usual:
         return False
@@ -51,7 +56,7 @@ class Restraint:
 
     def __init__(self, *, per_second: float, now: float) -> None:
         self.is_over = False  # it is of no use
-        self._per_second = self._first_per_second = max(per_second, LEAST_PER_SECOND)
+        self._per_second = self._first_per_second = max(per_second, LEAST_FIRST_PER_SECOND)
         self._tokens = 0.0
         self._turns = 0
         self._counted_at = self._period_began_at = now
@@ -72,9 +77,7 @@ class Restraint:
             self._is_final = True
             self._adjust(now)
             self._per_second *= BELOW / ABOVE
-            self._asked, self._answered = [0.0, 0.0], [0.0, 0.0]
-            self._misses.clear()
-            self._fair_since = now
+            self._start_afresh(now)
         elif now - self._period_began_at >= PERIOD_SECONDS and self._outcomes >= ENOUGH_OUTCOMES:
             self._adjust(now)
         most = max(1.0, self._per_second * TOKENS_SECONDS)
@@ -102,20 +105,26 @@ class Restraint:
         """Towards the limit, which is what it answers while it also drops; where nothing is dropped, it is higher up."""
         dropped = self._dropped()
         answers_per_second = self._answers / max(now - self._period_began_at, TOKENS_SECONDS)
-        if self._first_kept is None:
+        if self._first_kept is None and dropped > MOST_LOSS:
             self._first_kept = 1 - dropped
-        elif self._per_second * VAIN_CUT < self._first_per_second and dropped > 0.25:
-            self.is_over = 1 - dropped < self._first_kept * VAIN_GAIN
+        elif self._first_kept is not None and self._per_second * VAIN_CUT < self._first_per_second and dropped > MOST_LOSS:
+            self.is_over = not self._is_final and 1 - dropped < self._first_kept * VAIN_GAIN
         if dropped < HARMLESS_DROPS:
-            self._per_second *= A_LITTLE_FASTER if self._is_final else FASTER
-        elif self._is_final:
-            self._per_second = max(answers_per_second * BELOW, self._per_second * SLOWER)
+            self._per_second *= 1 if self._is_final else FASTER
+            for counts in (self._asked, self._answered):
+                counts[:] = [count / 2 for count in counts]
         else:
-            self._per_second = max(answers_per_second * ABOVE, self._per_second / 2)
+            least = self._per_second * (SLOWER if self._is_final else SLOWEST)
+            self._per_second = max(answers_per_second * (BELOW if self._is_final else ABOVE), least)
+            self._start_afresh(now)
         self._per_second = max(self._per_second, LEAST_PER_SECOND)
         self._period_began_at, self._outcomes, self._answers = now, 0, 0
-        for counts in (self._asked, self._answered):
-            counts[:] = [count / 2 for count in counts]
+
+    def _start_afresh(self, now: float) -> None:
+        """What was sent so far was sent too fast: its silence counts for nothing."""
+        self._asked, self._answered = [0.0, 0.0], [0.0, 0.0]
+        self._misses.clear()
+        self._fair_since = now
 
     def _dropped(self) -> float:
         """The share of questions that got no answer though their port gives one."""

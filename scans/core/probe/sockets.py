@@ -8,7 +8,6 @@ port is closed with a reset, so that neither side keeps a TIME_WAIT.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import select
@@ -16,21 +15,16 @@ import socket
 import struct
 from collections import defaultdict
 from contextlib import suppress
-from socket import SocketType  # the plain C type: no Python-level __init__ for each of a million sockets
+from socket import SocketType
 from typing import NamedTuple
 
 from scans.core.probe.host import Host, SocketAddress
+from scans.core.probe.network import Network, Poller
 from scans.core.types import PortState
 
-_KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # Edge-triggered, so that a parked socket, which is always "ready", does not report again and again.
 _EVENTS = select.EPOLLOUT | select.EPOLLET
-
-# connect() to no address family ends what a socket is about: connect(2). Python's own connect() cannot say it.
-_libc_connect = ctypes.CDLL(None).connect
-_libc_connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-_NO_ADDRESS = bytes(16)  # AF_UNSPEC is 0
 
 IN_PROGRESS = (0, errno.EINPROGRESS)
 # A shortage, of this machine or towards one destination. Never a result: the probe waits and leaves later.
@@ -41,7 +35,6 @@ _WAS_CONNECTED = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 # struct sock_extended_err of linux/errqueue.h: errno, origin, type, code, padding, info, data.
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_IPV6_RECVERR = 25  # linux/in6.h; the socket module does not name it
 _ICMP_NAMES = {2: "icmp", 3: "icmpv6"}  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 
 
@@ -50,11 +43,9 @@ class Flight:
 
     __slots__ = ("address", "attempt", "expires_at", "family", "fd", "host", "index", "is_watched", "sent_at", "socket")
 
-    def __init__(self, family: int) -> None:
-        self.socket = SocketType(family, _KIND)
-        if family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)  # see _icmp
-        self.fd = self.socket.fileno()
+    def __init__(self, sock: SocketType, family: int) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
         self.family = family
         self.is_watched = False
         self.host: Host | None = None
@@ -142,7 +133,8 @@ def _is_itself(sock: SocketType) -> bool:
 class SocketPool:
     """Every socket of the engine: those in flight and those parked, all watched by one epoll."""
 
-    def __init__(self, epoll: select.epoll, *, most_open: int) -> None:
+    def __init__(self, network: Network, epoll: Poller, *, most_open: int) -> None:
+        self._network = network
         self.flights: dict[int, Flight] = {}  # by descriptor, parked ones included
         self._epoll = epoll
         self._most_open = most_open
@@ -155,7 +147,7 @@ class SocketPool:
         if len(self.flights) >= self._most_open:
             self.drain()  # what is parked now is of the other family
         try:
-            return Flight(family)
+            return Flight(self._network.new_socket(family), family)
         except OSError:
             self.drain()
             raise
@@ -176,7 +168,7 @@ class SocketPool:
 
         An ICMP message that came too late to be an event would be taken for the next probe's: such a socket is closed.
         """
-        if _libc_connect(flight.fd, _NO_ADDRESS, len(_NO_ADDRESS)) == 0 and _icmp(flight.socket) is None:
+        if self._network.forget_connection(flight.socket) and _icmp(flight.socket) is None:
             self.park(flight)
         else:
             self.discard(flight)
@@ -190,8 +182,16 @@ class SocketPool:
     def reset(self, flight: Flight) -> None:
         """Close the socket of a connection: RST instead of FIN."""
         with suppress(OSError):
-            flight.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            flight.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.discard(flight)
+
+    def part_with(self, flight: Flight) -> SocketType:
+        """Give the socket away; its events end."""
+        flight.host = None
+        self.flights.pop(flight.fd, None)
+        if flight.is_watched:
+            self._epoll.unregister(flight.fd)
+        return flight.socket
 
     def drain(self) -> None:
         """Close what is parked."""

@@ -128,7 +128,7 @@ def test_without_tokens_paced_hosts_keep_their_place_and_others_go_on():
 
 def test_waiting_follows_the_round_trip_of_the_slower_of_host_and_crowd():
     quick, slow, unheard = path(*[0.002] * 50), path(*[0.4] * 50), path()
-    args = {"attempt": 1, "may_be_far": False}
+    args = {"attempt": 1, "is_last": False, "may_be_far": False}
     assert wait_seconds(quick, quick, **args) == 0.2
     assert 0.4 < wait_seconds(slow, slow, **args) < 0.8
     assert wait_seconds(quick, slow, **args) == wait_seconds(slow, quick, **args) == wait_seconds(slow, slow, **args)
@@ -138,13 +138,27 @@ def test_waiting_follows_the_round_trip_of_the_slower_of_host_and_crowd():
 
 def test_a_far_host_that_was_never_heard_gets_a_second_before_it_is_called_silent():
     unheard, quick = path(), path(*[0.01] * 50)
-    assert wait_seconds(unheard, quick, attempt=2, may_be_far=True) == 1.0
-    assert wait_seconds(unheard, quick, attempt=2, may_be_far=False) == pytest.approx(0.45)
+    assert wait_seconds(unheard, quick, attempt=2, is_last=True, may_be_far=True) == 1.0
+    assert wait_seconds(unheard, quick, attempt=2, is_last=True, may_be_far=False) == pytest.approx(0.45)
 
 
-@given(st.lists(st.floats(0, 5)), st.lists(st.floats(0, 5)), st.integers(1, 10), st.booleans())
-def test_waiting_stays_within_its_bounds(host_saw, crowd_saw, attempt, may_be_far):
-    assert 0.2 <= wait_seconds(path(*host_saw), path(*crowd_saw), attempt=attempt, may_be_far=may_be_far) <= MOST_SECONDS
+@given(st.lists(st.floats(0, 5)), st.lists(st.floats(0, 5)), st.integers(1, 10), st.booleans(), st.booleans())
+def test_waiting_stays_within_its_bounds(host_saw, crowd_saw, attempt, is_last, may_be_far):
+    args = {"attempt": attempt, "is_last": is_last, "may_be_far": may_be_far}
+    assert 0.2 <= wait_seconds(path(*host_saw), path(*crowd_saw), **args) <= MOST_SECONDS
+
+
+@given(st.lists(st.floats(0, 0.9), min_size=1))
+def test_the_estimate_stays_within_what_was_measured(latencies):
+    estimate = path(*latencies)
+    spread = max(max(latencies) - min(latencies), latencies[0] / 2)
+    assert min(latencies) - 1e-9 <= estimate.timeout_seconds <= max(latencies) + 4 * spread + 1e-9
+
+
+def test_only_the_last_attempt_waits_longer():
+    far = path(*[0.4] * 50)
+    waits = [wait_seconds(far, far, attempt=n, is_last=n == 4, may_be_far=False) for n in (1, 2, 3, 4)]
+    assert waits[0] == waits[1] == waits[2] < waits[3]
 
 
 def test_an_answer_the_kernel_may_have_asked_for_again_is_not_measured():

@@ -75,7 +75,8 @@ def test_all_ports_of_an_address_and_exactly_the_listeners_are_open():
     found = {probe.port for probe in result.probes if probe.state is PortState.OPEN}
     assert known <= found
     assert found - known <= others
-    assert {probe.state for probe in result.probes} == {PortState.OPEN, PortState.CLOSED}
+    others_again = others | _listening_on_every_address()  # theirs may be silent: their queue is full
+    assert {p.port for p in result.probes if p.state not in (PortState.OPEN, PortState.CLOSED)} <= others_again
     assert [probe.port for probe in result.probes] == list(range(1, 65536))
     assert took < 30  # about 1.3 s; at 1 ms a probe it would be 65
 
