@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from scans.models import ScanJob, TargetAddress, TargetResult
 from scans.selectors.history import targets_beginning
 
 MAX_CHARS = 300
+FEW = 1000  # of a million: more are met soon from the newest on
 
 
 def job_query(text: str) -> Q:
@@ -31,7 +32,13 @@ def result_query(text: str) -> Q:
         return Q(job__in=ScanJob.objects.filter(token=token).values("pk"))
     if address := _address(text):
         return _at(address, seen="result", meant="pk")
-    return Q(pk__in=targets_beginning(text[:MAX_CHARS]).values("pk"))
+    return _among(targets_beginning(text[:MAX_CHARS]))
+
+
+def _among(results: QuerySet[TargetResult]) -> Q:
+    """These. Few are named one by one: Postgres would else look for them among all results, from the newest on."""
+    few = list(results.order_by().values_list("pk", flat=True)[: FEW + 1])
+    return Q(pk__in=few if len(few) <= FEW else results.values("pk"))
 
 
 def _at(address: str, *, seen: str, meant: str) -> Q:

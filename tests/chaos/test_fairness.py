@@ -1,0 +1,97 @@
+"""Nobody waits for somebody else's giant: what a job of one target waits while another job keeps every worker busy."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from tests.chaos.figures import record
+from tests.chaos.ground import ground, silent_everywhere
+from tests.chaos.kill_loop import percentile
+from tests.fakes import Answer, service
+from tests.stack import Stack, becomes
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("alone")]
+ROUNDS = 5
+GENEROUS_SECONDS = 15  # the goal is two; a busy machine gets more
+
+
+def seconds_of_one(stack: Stack, ledger, port: int) -> float:
+    """From the submission of one quick target to its result."""
+    began = time.time()
+    token = stack.scan(ip_addresses=["127.0.0.1"], ports=[port])
+    query = "SELECT count(*) FROM scans_scanjob WHERE token = %s AND state = 'complete'"
+    assert becomes(lambda: ledger.count(query, token), seconds=60), stack.text()[-2000:]
+    (ended,) = ledger.rows(
+        "SELECT w.at FROM chaos_written w JOIN scans_scanjob j ON j.id = w.pk AND w.kind = 'job' WHERE j.token = %s", token
+    )[0]
+    return ended - began
+
+
+def test_a_job_of_ten_thousand_targets_holds_up_a_small_one_by_little(start, ledger):
+    stack = start(SCAN_MAX_TARGETS="10000", MAX_OPEN_TARGETS="0", MAX_OPEN_JOBS="0")
+    ledger.count_from_now()
+    with ground() as ports:
+        alone = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
+        stack.scan(ip_addresses=["127.60.0.0-127.60.39.15"], ports=ports.all)
+        assert becomes(ledger.holders)
+        beside = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
+        assert ledger.open_targets(), "the giant has ended too early to be in anybody's way"
+    assert max(beside) < GENEROUS_SECONDS
+    record(
+        "One target beside a job of 10,000", ledger.name,
+        alone_p50_s=percentile(alone, 50), beside_p50_s=percentile(beside, 50), beside_max_s=max(beside),
+    )  # fmt: skip
+
+
+def test_dark_hosts_with_a_thousand_ports_hold_up_a_small_job_by_little(start, ledger):
+    stack = start()
+    ledger.count_from_now()
+    with silent_everywhere() as dark, ground() as ports:
+        asked = [dark, *range(20000, 20999)]  # one silent port keeps each host waiting; the others are refused at once
+        stack.scan(ip_addresses=["127.61.0.0/26"], ports=asked)
+        assert becomes(ledger.holders)
+        beside = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
+    assert max(beside) < GENEROUS_SECONDS
+    record(
+        "One target beside 64 hosts of 1,000 ports", ledger.name,
+        beside_p50_s=percentile(beside, 50), beside_max_s=max(beside),
+    )  # fmt: skip
+
+
+def test_three_large_jobs_share_the_workers_evenly(start, ledger):
+    stack = start(SCAN_MAX_TARGETS="4096")
+    ledger.count_from_now()
+    with ground() as ports:
+        for n in range(3):
+            stack.scan(ip_addresses=[f"127.{70 + n}.0.0-127.{70 + n}.7.255"], ports=ports.all)
+        done = "SELECT job_id, count(*) FROM scans_targetresult WHERE state = 'done' GROUP BY job_id"
+        assert becomes(lambda: sum(dict(ledger.rows(done)).values()) > 2500, seconds=120)
+        shares = Counter(dict(ledger.rows(done)))
+    assert len(shares) == 3
+    assert max(shares.values()) < 3 * min(shares.values()), shares
+    record("Three jobs of 2,048 targets", ledger.name, results_each=", ".join(map(str, sorted(shares.values()))))
+
+
+@pytest.mark.parametrize("trouble", ["drips", "answers 429"])
+def test_a_source_that_drips_or_says_429_holds_up_only_those_who_asked_it(start, ledger, trouble):
+    answers = {
+        "drips": Answer(body=b"[" + b" " * 100, drip_seconds=1),
+        "answers 429": Answer(status=429, headers={"X-Ttl": "60", "X-Rl": "0"}),
+    }
+    with service(lambda _: answers[trouble]) as slow, ground() as ports:
+        stack = start(OFFLINE="", IP_API_BASE_URL=slow.base_url, SCAN_TREAT_AS_GLOBAL="127.66.0.0/16")
+        ledger.count_from_now()
+        began = time.time()
+        stack.scan(ip_addresses=["127.66.0.1", "127.66.0.2", "127.0.2.0-127.0.2.49"], ports=ports.quick)
+        assert becomes(ledger.is_all_done, seconds=60), stack.text()[-2000:]
+        stack.stop()
+    assert slow.requests
+    asked = ledger.rows("SELECT id FROM scans_targetresult WHERE target LIKE %s", "127.66.%")
+    ends = dict(ledger.rows("SELECT pk, at FROM chaos_written WHERE kind = 'target'"))
+    others = max(at for pk, at in ends.items() if (pk,) not in asked) - began
+    assert others < GENEROUS_SECONDS
+    last = max(ends.values()) - began
+    record(f"A source that {trouble}", ledger.name, others_saved_after_s=others, asking_saved_after_s=last)
