@@ -51,8 +51,11 @@ def rate(name: str, default: str) -> tuple[int, int] | None:
     return int(number), RATE_UNITS[unit]
 
 
-def broker_password(name: str, url: str) -> str:
-    """The password in a Redis address, so that no log shows it. Raises ImproperlyConfigured for another kind of address."""
+def broker_passwords(name: str, url: str) -> list[str]:
+    """What a Redis address holds of passwords, as written and as meant, so that no log shows them.
+
+    Raises ImproperlyConfigured for another kind of address.
+    """
     try:
         parts = urlsplit(url)
         is_redis = parts.scheme in ("redis", "rediss", "unix") and bool(parts.hostname or parts.path) and parts.port != 0
@@ -60,7 +63,9 @@ def broker_password(name: str, url: str) -> str:
         is_redis = False
     if url and not is_redis:  # without repeating it: it may hold a password
         raise ImproperlyConfigured(f"{name} is not an address like redis://127.0.0.1:6379/0.")
-    return unquote(parts.password or "") if url else ""
+    query = (pair.partition("=") for pair in parts.query.split("&"))
+    written = [parts.password or "", *(value for key, _, value in query if key == "password")]
+    return [*written, *map(unquote, written)]
 
 
 def networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -114,7 +119,6 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "scans.api.throttles.RateLimitHeaders",
-    "scans.web.admission.ComeBackLater",
     *([] if IS_LOCAL else ["scans.web.login.LoginRequired"]),
     "axes.middleware.AxesMiddleware",  # the last one: it replaces the answer to a login that was locked out
 ]
@@ -199,7 +203,7 @@ DATABASES = {"default": _database()}
 Q_WORKERS = whole_number("Q_WORKERS", 2, high=256)
 # Redis only makes wake-ups quicker: what it loses, the reaper sends again from the rows.
 BROKER_URL = env.str("BROKER_URL", "").strip()
-BROKER_PASSWORD = broker_password("BROKER_URL", BROKER_URL)
+BROKER_PASSWORDS = broker_passwords("BROKER_URL", BROKER_URL)
 BROKER: dict[str, Any] = {"orm": "default"}  # stays beside the other, which goes first: the admin shows its table
 if BROKER_URL:
     BROKER |= {"redis": BROKER_URL, "broker_class": "scans.services.broker.RedisBroker"}
@@ -317,7 +321,7 @@ USE_TZ = True
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
-SECRETS = [SCANNER.ai.api_key, SECRET_KEY, METRICS_TOKEN, BROKER_PASSWORD]  # by their values; too short ones are left alone
+SECRETS = [SCANNER.ai.api_key, SECRET_KEY, METRICS_TOKEN, *BROKER_PASSWORDS]  # by value; too short ones are left alone
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

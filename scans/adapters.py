@@ -14,16 +14,16 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from scans.conf import scanner_options
-from scans.core.tools import BURST, Tools
+from scans.core.tools import BURST, Pace, Tools
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 from scans.models import RateBucket, SourceReply
 
 CLOCKS_DIFFER = timedelta(seconds=5)  # between hosts, at most; a time further ahead is a mistake and forgotten
 
 
-def make_tools(*, stop: threading.Event) -> Tools:
+def make_tools(*, stop: threading.Event, pace: Pace | None) -> Tools:
     """The tools of a worker's slice. The probe rate is that of all workers: the slice draws grants (services/budgets.py)."""
-    return Tools(options=scanner_options(), cache=DatabaseCache(), budget=DatabaseBudget(), stop=stop)
+    return Tools(options=scanner_options(), cache=DatabaseCache(), budget=DatabaseBudget(), pace=pace, stop=stop)
 
 
 class DatabaseCache:

@@ -2,7 +2,7 @@
 
 The numbers are stable: E001 to E003 the queue, E004 and E005 the database's settings, E006 the secret key, E007 a
 database file that is not ours, E008 the address to listen on, E009 to E013 the way of the wake-ups, W001 limits that
-contradict one another. The reasons are measured failures, and each stands in the hint.
+contradict one another, E014 the token of /metrics. The reasons are measured failures, and each stands in the hint.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 MIN_SECRET_CHARS = 50
 MIN_SECRET_DISTINCT = 5
+MIN_TOKEN_CHARS = 16
 # Keys that stand in public: Django's template, and what our own examples and tests use.
 PUBLISHED_SECRETS = ("django-insecure-", "change-me", "a-key-for-tests-only-")
 REDIS_BROKER = "scans.services.broker.RedisBroker"
@@ -221,6 +222,20 @@ def foreign_tables(path: Path) -> list[str]:
 def check_secret(**_: Any) -> list[CheckMessage]:
     """See secret_problems."""
     return secret_problems(settings.SECRET_KEY, is_local=settings.IS_LOCAL)
+
+
+@register(Tags.security)
+def check_metrics_token(**_: Any) -> list[CheckMessage]:
+    """See metrics_token_problems."""
+    return metrics_token_problems(settings.METRICS_TOKEN)
+
+
+def metrics_token_problems(token: str) -> list[CheckMessage]:
+    """What is wrong with the token; none is fine. Nobody counts wrong ones, and logs may show a very short one."""
+    if not token or len(token) >= MIN_TOKEN_CHARS:
+        return []
+    hint = "Make a longer one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+    return [Error(f"METRICS_TOKEN is shorter than {MIN_TOKEN_CHARS} characters.", hint=hint, id="scans.E014")]
 
 
 def secret_problems(key: str, *, is_local: bool) -> list[CheckMessage]:

@@ -18,12 +18,10 @@ from ipaddress import ip_address
 def probe(rate: float, address: str, port: int, seconds: float) -> None:
     from scans.core.options import ProbeOptions
     from scans.core.probe import HostPlan, ProbeEngine
-    from scans.core.probe.grants import paced_by
     from scans.services.budgets import ProbeGrants
 
     grants, ended = ProbeGrants(per_second=rate), threading.Event()
-    with paced_by(grants.pace):
-        engine = ProbeEngine(ProbeOptions(rate_per_second=rate), may_connect=lambda _: True)
+    engine = ProbeEngine(ProbeOptions(rate_per_second=rate), may_connect=lambda _: True, pace=grants.pace)
     for number in range(int(rate * seconds) // 8):
         engine.submit(HostPlan(key=number, address=ip_address(address), ports=tuple(range(port, port + 8)), is_paced=True))
     prober = threading.Thread(target=lambda: [None for _ in engine.run()], daemon=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from scans.core import risk, summary
@@ -30,6 +31,18 @@ from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetRes
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target
 
+RESULT_COLUMNS = (
+    "evidence",
+    "verdict",
+    "summary",
+    "risk_level",
+    "risk_score",
+    "open_ports",
+    "ip_address",
+    "state",
+    "scanned_at",
+    "finished_at",
+)
 GERMAN_HOSTING = Facts(
     country="Germany",
     country_code="DE",
@@ -74,6 +87,11 @@ def make_result(report: Report, *, job: ScanJob | None = None, state: str | None
     if not job.targets.filter(finished_at=None).exists():
         finish(job)
     return row
+
+
+def spread(row: TargetResult, rows: QuerySet[TargetResult]) -> None:
+    """Give other targets the same result, in one statement."""
+    rows.update(**{name: getattr(row, name) for name in RESULT_COLUMNS})
 
 
 def finish(job: ScanJob, *, outcome: JobOutcome = JobOutcome.COMPLETE) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 from scans.adapters import DatabaseBudget, DatabaseCache
 from scans.core.types import Facts, SourceResult, SourceState
 from scans.models import RateBucket, SourceReply
+from tests.threads import at_once
 
 A, B = ip_address("127.66.0.1"), ip_address("2001:db8::1")
 
@@ -78,10 +78,6 @@ def test_many_at_once_never_draw_more_than_there_is():
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=draw) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(draw, threads=8)
     assert problems == []
     assert 2 <= len(granted) <= 3  # one is gone already, and one more may have grown back while they drew

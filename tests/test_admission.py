@@ -21,6 +21,7 @@ from scans.services.jobs import submit_scan
 from tests.factories import finish, make_job
 from tests.services.test_jobs import request
 from tests.stack import ROOT
+from tests.threads import at_once
 
 MUCH = 10**9
 
@@ -239,11 +240,7 @@ def test_those_who_submit_at_the_same_moment_do_not_pass_the_last_place_together
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(work, threads=8)
     assert sorted(results, key=str) == [202] * 3 + [429] * 5
     assert ScanJob.objects.count() == 3
 

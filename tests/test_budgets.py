@@ -13,8 +13,7 @@ from django.db import connection, transaction
 
 from scans.core.options import ProbeOptions
 from scans.core.probe import ProbeEngine
-from scans.core.probe.grants import Grant, GrantedPace, paced_by
-from scans.core.probe.pacing import TokenBucket
+from scans.core.probe.grants import Grant, GrantedPace
 from scans.core.tools import BURST
 from scans.models import RateBucket
 from scans.services import budgets
@@ -172,8 +171,7 @@ def test_probes_wait_while_the_database_is_slow_and_none_is_sent_without_a_grant
     draw(1, per_second=500)
     grants, ended = ProbeGrants(per_second=500), threading.Event()
     with refusing("127.66.21.3") as port:
-        with paced_by(grants.pace):
-            engine = ProbeEngine(ProbeOptions(rate_per_second=500), may_connect=lambda _: True)
+        engine = ProbeEngine(ProbeOptions(rate_per_second=500), may_connect=lambda _: True, pace=grants.pace)
         engine.submit(plan([port], address="127.66.21.3", is_paced=True))
         engine.finish()
         found = []
@@ -236,13 +234,3 @@ def test_what_nobody_came_for_lapses_and_what_was_never_begun_is_not_lost():
     assert pace.withdraw(now=101.6) == 3
     assert pace.take(1, now=101.6) == 0
     assert pace.withdraw() == 0
-
-
-def test_a_bucket_made_elsewhere_keeps_its_rate_for_itself():
-    pace = granted(5)
-    with paced_by(pace):
-        shared, unlimited = TokenBucket(per_second=10), TokenBucket(per_second=0)
-    own = TokenBucket(per_second=10)
-    assert shared.take(9, now=0.0) == 0
-    assert unlimited.take(9, now=0.0) == 9
-    assert own.take(9, now=0.0) == 1

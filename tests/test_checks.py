@@ -17,6 +17,7 @@ from scans.checks import (
     database_problems,
     foreign_tables,
     host_problems,
+    metrics_token_problems,
     queue_problems,
     refuse_foreign,
     secret_problems,
@@ -90,6 +91,13 @@ def test_a_key_that_can_be_guessed_is_refused_and_never_shown(key, is_local, exp
     problems = secret_problems(key, is_local=is_local)
     assert ids(problems) == expected
     assert not [problem for problem in problems if key in str(problem)]
+
+
+@pytest.mark.parametrize(("token", "expected"), [("", []), ("0123456789abcdef", []), ("0123456789abcde", ["scans.E014"])])
+def test_a_token_that_can_be_guessed_is_refused_and_never_shown(token, expected):
+    problems = metrics_token_problems(token)
+    assert ids(problems) == expected
+    assert not [problem for problem in problems if token in str(problem)]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])

@@ -12,10 +12,12 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scans.admin.overview import overview
 from scans.api.metrics import CONTENT_TYPE, exposition
 from scans.models import ScanJob, TargetState, WorkerHeartbeat
 from scans.selectors.metrics import Family, Sample, metric_families
-from scans.services import heartbeats
+from scans.selectors.workers import workers
+from scans.services import doctor, heartbeats
 from scans.services.aggregates import count_job, fold
 from scans.services.audit import COMMAND_LINE
 from scans.services.keys import create_key
@@ -201,7 +203,22 @@ def test_a_full_disk_and_an_old_queue_are_warnings_and_no_failures(client, setti
     assert reply.status_code == 200
     disk, queue = reply.json()["warnings"]
     assert "make room, or run manage.py purge" in disk
+    assert not re.search(r"\d", disk)  # strangers learn no numbers
     assert re.search(r"the oldest has waited 7,2\d\d s for a worker: start more workers", queue)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_host_whose_own_clock_is_wrong_sees_who_works_all_the_same(client, monkeypatch, hours):
+    true_now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: true_now() + timedelta(hours=hours))
+    with heartbeats.beating(uuid4(), WorkerHeartbeat.Kind.SUPERVISOR):
+        assert client.get("/readyz").status_code == 200
+        assert [worker.is_silent for worker in workers()] == [False]
+        assert read(client)["workers"]["supervisor"] == 1
+        assert overview().supervisors == 1
+        assert list(doctor.workers()) == []
+        assert {finding.where for finding in doctor.clocks()} <= {"the database"}
 
 
 @pytest.mark.django_db

@@ -18,6 +18,7 @@ from django.db import transaction
 
 from scans.checks import limit_problems, wakeup_problems
 from scans.models import ScanJob, TargetResult
+from scans.services.broker import RedisBroker
 from scans.services.jobs import submit_scan
 from scans.services.wakeups import wake_if_idle
 from tests.cluster import child_environment, workers
@@ -127,6 +128,19 @@ def test_a_job_is_taken_in_while_redis_is_away(client, settings, caplog):
     assert reply.status_code == 202
     assert ScanJob.objects.get().targets.filter(state="pending").count() == 1
     assert "no wake-up sent to the queue scan, the reaper will" in caplog.text
+
+
+@needs_redis
+@pytest.mark.parametrize("message", [b"\xff\xfe", b"", b"\0" * 1000, "\u2713:a:b".encode()])
+def test_what_others_put_into_redis_is_refused_like_any_unsigned_message(server, settings, message):
+    from django_q.signing import BadSignature, SignedPackage
+
+    settings.BROKER_URL = server.url
+    server.ask("RPUSH", "django_q:scan:q", message)
+    ((_, taken),) = RedisBroker("scan").dequeue()
+    with pytest.raises(BadSignature):
+        SignedPackage.loads(taken)
+    assert length(server) == 0
 
 
 # --- Losing ------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from tests.servers import listening
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", "scan", *arguments]
-    env = child_environment(OFFLINE="1")
+    env = child_environment(OFFLINE="1", **changes)
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=False)
 
 
@@ -43,6 +43,13 @@ def test_bad_input_names_each_target_and_stores_nothing():
     assert done.returncode == 2
     assert "target 2: 300.1.1.1" in done.stderr
     assert "target 3: " in done.stderr
+    assert ScanJob.objects.count() == 0
+
+
+def test_a_submission_at_a_bad_time_says_why_and_stores_nothing():
+    done = run("127.0.0.1", MIN_FREE_DISK_MB="1000000000")
+    assert done.returncode == 2
+    assert done.stderr.startswith("CommandError: The disk is nearly full")
     assert ScanJob.objects.count() == 0
 
 

@@ -164,6 +164,15 @@ def test_what_looks_like_an_api_key_never_reaches_the_log(dot):
     assert kept.getMessage() == "Not Found: /scan/[key]/x"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:s3cr%2Ft-of-redis@127.0.0.1:9/0", "unix:///run/redis.sock?db=1&password=s3cr%2Ft-of-redis"]
+)
+def test_the_password_of_redis_is_a_secret_wherever_it_stands_in_the_address(tmp_path, url):
+    assert {"s3cr%2Ft-of-redis", "s3cr/t-of-redis"} <= set(
+        setting(tmp_path, "'\\n'.join(settings.SECRETS)", BROKER_URL=url).split()
+    )
+
+
 def test_short_values_are_no_secrets():
     kept = record("port %s", 8000)
     SecretFilter(["80"]).filter(kept)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from pathlib import Path
 from bench.lab import rules, truth
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STATE = Path(os.environ.get("LAB_STATE", Path(tempfile.gettempdir()) / "ipscan-lab"))
+# Not in /tmp, where anybody could leave a file that names a process for root to kill.
+STATE = Path(os.environ.get("LAB_STATE", "/run/ipscan-lab"))
 HERE, WIRE, THERE = "ipscan-here", "ipscan-wire", "ipscan-there"
 READY_SECONDS = 60
 ADDRESSES = {"d0": "10.98.0.1/30", "d1": "10.98.0.2/30", "w0": "10.97.0.1/30", "w1": "10.97.0.2/30"}

@@ -12,7 +12,17 @@ from django.db.models import Count
 from django.utils import timezone
 
 from scans.core.types import SourceState
-from scans.models import OPEN_STATES, AuditEvent, JobState, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat
+from scans.models import (
+    OPEN_STATES,
+    AuditEvent,
+    JobState,
+    RateBucket,
+    ScanJob,
+    TargetResult,
+    TargetState,
+    WorkerHeartbeat,
+    clock,
+)
 from scans.selectors import WORKER_SILENCE
 
 SAMPLE = 100  # of the newest results, to see how sources fare: each costs a look into its JSON
@@ -60,7 +70,7 @@ def overview() -> Overview:
     now = timezone.now()
     a_day_ago = now - timedelta(days=1)
     states = dict(ScanJob.objects.order_by().values_list("state").annotate(n=Count("pk")))
-    alive = WorkerHeartbeat.objects.filter(seen_at__gte=now - WORKER_SILENCE).values_list("kind", flat=True)
+    alive = WorkerHeartbeat.objects.filter(seen_at__gte=clock.ago(WORKER_SILENCE)).values_list("kind", flat=True)
     beats = Counter(alive)
     sources, sampled = _sources(since=a_day_ago)
     failed_logins, is_more = _failed_logins(since=a_day_ago)

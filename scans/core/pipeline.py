@@ -75,9 +75,9 @@ def scan(
     """Scan every item; yields each exactly once, in the order they become ready.
 
     Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. A None among them means
-    "nothing now": more is asked for a second later, as long as other items are under way. Once `tools.stop` is set
-    nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item whose key comes by
-    `tools.drops` is stopped and not yielded at all.
+    "nothing now": more is asked for a second later, and at once when the last item under way has ended. Once
+    `tools.stop` is set nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item
+    whose key comes by `tools.drops` is stopped and not yielded at all.
     """
     for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes):
         yield from batch
@@ -120,7 +120,7 @@ class _Lanes:
         self._tools = tools
         self._policy = ScopePolicy(options.scope)
         self._resolver = Resolver(options.resolve)
-        self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect)
+        self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         http = Http(Egress(options), options.intel)
         self._events: queue.SimpleQueue[
             tuple[Hashable, Resolution | ResolveError] | HostResult | Consultation | BaseException
@@ -182,7 +182,7 @@ class _Lanes:
 
     def _pull(self, items: Iterator[Item | None]) -> bool:
         """Take items while there is room. False once there are no more, or none now and nothing under way."""
-        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes and time.monotonic() >= self._pull_at:
+        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes and self._may_ask():
             item = next(items, _END)
             if item is None:
                 self._pull_at = time.monotonic() + PULL_AGAIN_SECONDS
@@ -193,6 +193,10 @@ class _Lanes:
             if self._ready:
                 break  # refusals and the like leave before more come in
         return True
+
+    def _may_ask(self) -> bool:
+        """Not so soon after "nothing now"; but with nothing under way there is nothing else to wait for either."""
+        return not self._works or time.monotonic() >= self._pull_at
 
     def _start(self, item: Item) -> None:
         work = _Work(item=item, started_at=datetime.now(UTC), notes=item.notes)

@@ -42,6 +42,19 @@ class Budget(Protocol):
         """What the source itself said is left of its quota."""
 
 
+class Pace(Protocol):
+    """A rate of new connections. Each attempt counts, because the network sees each."""
+
+    def take(self, wanted: int, *, now: float) -> int:
+        """As many as may be made now, up to the wanted."""
+
+    def put_back(self, unused: int) -> None:
+        """Return what was taken for connections that were never begun."""
+
+    def wait_seconds(self, *, now: float) -> float:
+        """How long until one may be made; 0.0 if one may."""
+
+
 class MemoryCache:
     """A cache that lives as long as the process."""
 
@@ -108,6 +121,7 @@ class Tools:
     options: Options
     cache: Cache = field(default_factory=MemoryCache)
     budget: Budget = field(default_factory=MemoryBudget)
+    pace: Pace | None = None  # shared with other processes; None: the rate of the options, for this one alone
     stop: threading.Event = field(default_factory=threading.Event)  # set: launch nothing more, hand back what is unfinished
     drops: SimpleQueue[Hashable] = field(default_factory=SimpleQueue)  # keys of items that nobody wants any more
     pulse: Pulse = field(default_factory=Pulse)

@@ -32,7 +32,7 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
-from scans.core.ports import compact, count_ports, expand, service_name
+from scans.core.ports import compact, count_ports, expand, expand_all, service_name
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
@@ -287,7 +287,7 @@ def _merged_states(addresses: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     seen: set[int] = set()
     merged: dict[str, str] = {}
     for state in BEST_FIRST:
-        ports = {port for address in addresses for port in expand(address["port_states"][state.value])} - seen
+        ports = expand_all(address["port_states"][state.value] for address in addresses) - seen
         seen |= ports
         merged[state.value] = compact(ports)
     return merged

@@ -6,9 +6,11 @@ processes are on one host and so share one clock anyway.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.utils import timezone
 
 
@@ -20,3 +22,8 @@ def now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         found: datetime = cursor.fetchone()[0]
     return found
+
+
+def ago(span: timedelta) -> datetime | CombinedExpression:
+    """The moment so long ago, for a filter: that needs no query of its own."""
+    return Now() - span if connection.vendor == "postgresql" else timezone.now() - span

@@ -5,7 +5,7 @@
     Target:  refused (scope)
              pending ─claim─► leased ─fenced write─► done | error
                 ▲               │  └─ verdict stored, summary asked for ─► scanned ─► done
-                └─ lease ended ─┘  five attempts ─► error
+                └─ lease ended ─┘  eight attempts ─► error
              pending | leased ─cancel─► cancelled
 
 A row's three parts never overwrite each other: `evidence` (immutable once final), `verdict`, `summary`.
@@ -73,6 +73,7 @@ class TargetState(models.TextChoices):
 
 
 OPEN_STATES = (TargetState.PENDING, TargetState.LEASED, TargetState.SCANNED)
+OPEN_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 FINISHED_JOB_STATES = (JobState.COMPLETE, JobState.CANCELLED)
 MAX_LABEL_CHARS = 100
 MAX_TAG_CHARS = 40

@@ -19,6 +19,7 @@ from ipscanner.version import version
 from scans.core.types import Level
 from scans.models import (
     EVERYBODY,
+    OPEN_JOB_STATES,
     OPEN_STATES,
     CountKind,
     JobState,
@@ -27,6 +28,7 @@ from scans.models import (
     TargetResult,
     TargetState,
     WorkerHeartbeat,
+    clock,
 )
 from scans.selectors.counts import Sums, count_sums
 from scans.selectors.readiness import WORKER_SILENCE
@@ -35,7 +37,6 @@ Kind = Literal["gauge", "counter", "info"]
 PREFIX = "ipscanner"
 LAST_MINUTE = timedelta(minutes=1)
 FIRST_DAY = date(2000, 1, 1)
-OPEN_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 LEVELS = ("", *(level.value for level in Level))  # the index of ended targets begins with the level
 
 
@@ -63,9 +64,9 @@ def metric_families() -> tuple[Family, ...]:
     return (
         _family("build", "info", "The version that answers.", [Sample(value=1, labels={"version": version()})]),
         *_open_work(now),
-        *_last_minute(now),
+        *_last_minute(),
         *_totals(count_sums(EVERYBODY, (CountKind.TARGET, CountKind.JOB, CountKind.SOURCE), since=FIRST_DAY)),
-        _workers(now),
+        _workers(),
         _blocked_sources(now),
     )
 
@@ -90,11 +91,11 @@ def _open_work(now: datetime) -> Iterable[Family]:
     )
 
 
-def _last_minute(now: datetime) -> Iterable[Family]:
-    ended = TargetResult.objects.filter(risk_level__in=LEVELS, finished_at__gte=now - LAST_MINUTE)
+def _last_minute() -> Iterable[Family]:
+    ended = TargetResult.objects.filter(risk_level__in=LEVELS, finished_at__gte=clock.ago(LAST_MINUTE))
     targets = dict(ended.values_list("risk_level").annotate(n=Count("pk")).order_by())
     # A job ends with its last target, so it is among the jobs of those; its own end has no index.
-    jobs = ScanJob.objects.filter(pk__in=ended.values("job"), finished_at__gte=now - LAST_MINUTE).count()
+    jobs = ScanJob.objects.filter(pk__in=ended.values("job"), finished_at__gte=clock.ago(LAST_MINUTE)).count()
     text = "Targets that got their result in the last minute."
     yield _family("targets_finished_last_minute", "gauge", text, _by("level", {k or "none": n for k, n in targets.items()}))
     yield _family("jobs_finished_last_minute", "gauge", "Jobs that ended in the last minute.", [Sample(value=jobs)])
@@ -110,8 +111,8 @@ def _totals(sums: Sums) -> Iterable[Family]:
     yield _family("source_answers", "counter", "What became of the questions to sources, one for each address.", answers)
 
 
-def _workers(now: datetime) -> Family:
-    alive = WorkerHeartbeat.objects.filter(seen_at__gte=now - WORKER_SILENCE)
+def _workers() -> Family:
+    alive = WorkerHeartbeat.objects.filter(seen_at__gte=clock.ago(WORKER_SILENCE))
     found = dict(alive.values_list("kind").annotate(n=Count("pk")).order_by())
     text = "Living supervisors, one for each manage.py up or worker, and the slices at work."
     return _family("workers", "gauge", text, _by("kind", found, WorkerHeartbeat.Kind))

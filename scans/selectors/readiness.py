@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from scans.models import JobState, ScanJob, WorkerHeartbeat
+from scans.models import JobState, ScanJob, WorkerHeartbeat, clock
 
 WORKER_SILENCE = timedelta(seconds=15)  # a supervisor beats every two seconds
 STUCK_AFTER = timedelta(seconds=20)
@@ -33,7 +33,7 @@ def live_workers() -> int:
 
 
 def _live_supervisors() -> QuerySet[WorkerHeartbeat]:
-    since = timezone.now() - WORKER_SILENCE
+    since = clock.ago(WORKER_SILENCE)  # by the clock that the heartbeats follow, whatever this host's says
     return WorkerHeartbeat.objects.filter(kind=WorkerHeartbeat.Kind.SUPERVISOR, seen_at__gte=since)
 
 

@@ -7,9 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Count
-from django.utils import timezone
 
-from scans.models import TargetResult, TargetState, WorkerHeartbeat
+from scans.models import TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors.readiness import WORKER_SILENCE
 
 MAX_WORKERS = 200
@@ -32,7 +31,7 @@ class Worker:
 
 def workers() -> list[Worker]:
     """Everybody, supervisors first; whoever was silent for ten minutes has been forgotten. Two queries."""
-    now = timezone.now()
+    now = clock.now()
     beats = list(WorkerHeartbeat.objects.order_by("-kind", "host", "pid")[:MAX_WORKERS])
     held = _held([beat.pk for beat in beats])
     return [

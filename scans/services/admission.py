@@ -24,9 +24,8 @@ from django.db import connection
 from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
-from scans.models import JobState, ScanJob
+from scans.models import OPEN_JOB_STATES, JobState, ScanJob
 
-OPEN_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 MEGABYTE = 1_000_000
 COME_BACK_SECONDS = {429: 30, 503: 60}
 LOCK_SPACE = 0x5CA7  # of Postgres' advisory locks: ours
@@ -79,18 +78,18 @@ def current_load(owner: int | None) -> Load:
     return Load(**found)
 
 
-def free_disk_bytes() -> int | None:
-    """Free space where the data directory is; None if that cannot be said."""
+def is_disk_full() -> bool:
+    """Whether too little is free where the data directory is for more jobs; no if that cannot be said."""
     try:
-        return shutil.disk_usage(_existing(settings.DATA_DIR)).free
+        free = shutil.disk_usage(_existing(settings.DATA_DIR)).free
     except OSError:
-        return None
+        return False
+    return free < settings.MIN_FREE_DISK_MB * MEGABYTE
 
 
 def _refuse_full_disk() -> None:
-    free, least = free_disk_bytes(), settings.MIN_FREE_DISK_MB * MEGABYTE
-    if free is not None and free < least:
-        detail = f"The disk is nearly full ({free // MEGABYTE:,} MB free): no new jobs until the operator has made room."
+    if is_disk_full():
+        detail = "The disk is nearly full: no new jobs until the operator has made room."
         raise AdmissionRefusedError(503, "disk_full", detail)
 
 

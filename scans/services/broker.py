@@ -38,7 +38,7 @@ class RedisBroker(Broker):  # type: ignore[misc] # django-q2 is not typed
         """Add a message. Raises RedisError."""
         return int(self.connection.rpush(self.list_key, task))
 
-    def dequeue(self) -> list[tuple[None, bytes]] | None:
+    def dequeue(self) -> list[tuple[None, str]] | None:
         """Wait a moment for a message. There is nothing to acknowledge: hence no id."""
         try:
             found = self.connection.blpop(self.list_key, WAIT_SECONDS)
@@ -47,7 +47,7 @@ class RedisBroker(Broker):  # type: ignore[misc] # django-q2 is not typed
             time.sleep(WAIT_SECONDS)
             return None
         self._say(is_away=False)
-        return [(None, found[1])] if found else None
+        return [(None, _text(found[1]))] if found else None
 
     def queue_size(self) -> int:
         """Messages that wait. Raises RedisError."""
@@ -86,3 +86,8 @@ class RedisBroker(Broker):  # type: ignore[misc] # django-q2 is not typed
         elif self._is_away and not is_away:
             log.warning("Redis answers again")
         self._is_away = is_away
+
+
+def _text(message: bytes) -> str:
+    """What is not ours stays no message of ours: django-q2 refuses what is not signed, and would end at other bytes."""
+    return message.decode("ascii", errors="replace")

@@ -15,7 +15,7 @@ from django.db.models import F
 from scans.core import wire
 from scans.core.pipeline import failure
 from scans.core.types import Outcome, SummaryState
-from scans.models import OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState, clock
+from scans.models import OPEN_JOB_STATES, OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services import aggregates, audit
 from scans.services.audit import Action, Origin
 from scans.services.results import report_columns, target_of
@@ -30,7 +30,7 @@ def cancel_job(job: ScanJob, *, by: Origin) -> bool:
     with transaction.atomic():
         # Rows before the job, the order in which workers lock them: the other way round could deadlock on Postgres.
         rows = list(job.targets.select_for_update().filter(state__in=OPEN_STATES).order_by("pk"))
-        ended = ScanJob.objects.filter(pk=job.pk, state__in=[JobState.QUEUED, JobState.RUNNING]).update(
+        ended = ScanJob.objects.filter(pk=job.pk, state__in=OPEN_JOB_STATES).update(
             state=JobState.CANCELLED, outcome=JobOutcome.CANCELLED, finished_at=now, version=F("version") + 1
         )
         if not ended:

@@ -24,7 +24,7 @@ from django.utils import timezone
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Item, failure
 from scans.core.ports import count_ports, expand
-from scans.models import JobState, ScanJob, TargetResult, TargetState, clock
+from scans.models import OPEN_JOB_STATES, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services.endurance import AWAY, persistently
 from scans.services.results import Claimed, hand_back, save_report, target_of
 from scans.services.specs import target_from_spec
@@ -139,7 +139,7 @@ def claim_targets(lease: UUID, *, may_be_suspects: bool = True) -> list[TargetRe
     now = clock.now()
     in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
-    jobs = ScanJob.objects.filter(is_waiting, state__in=[JobState.QUEUED, JobState.RUNNING]).annotate(in_flight=in_flight)
+    jobs = ScanJob.objects.filter(is_waiting, state__in=OPEN_JOB_STATES).annotate(in_flight=in_flight)
     for job in jobs.order_by("in_flight", F("claimed_at").asc(nulls_first=True), "created_at")[:_JOBS_TRIED]:
         with transaction.atomic():
             waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may

@@ -15,7 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,9 +29,9 @@ from django_q.models import OrmQ
 
 from scans.conf import scanner_options
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
-from scans.models import OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
+from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
-from scans.selectors.metrics import OPEN_JOB_STATES, queue_age_seconds
+from scans.selectors.metrics import queue_age_seconds
 from scans.services.admission import MEGABYTE
 
 PATIENCE_MS = 3000  # with a lock on the database that somebody holds
@@ -255,9 +255,10 @@ def sqlite_settings() -> Iterator[Finding]:
 def clocks() -> Iterator[Finding]:
     """This host, the database and the other hosts agree on the time."""
     now = timezone.now()
-    skew = abs((clock.now() - now).total_seconds())
+    database_now = clock.now()
+    skew = abs((database_now - now).total_seconds())
     newest = WorkerHeartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
-    ahead = (newest - now).total_seconds() if newest else 0.0
+    ahead = (newest - database_now).total_seconds() if newest else 0.0  # heartbeats follow the database's clock
     for seconds, where in ((skew, "the database"), (ahead, "another host's heartbeat")):
         if seconds > SKEW_WARNING:
             severity = Severity.ERROR if seconds > SKEW_ERROR else Severity.WARNING
@@ -274,15 +275,16 @@ def workers() -> Iterator[Finding]:
     if not has_live_supervisor():
         remedy = "Start manage.py worker, or everything with manage.py up."
         yield _error("workers", "No worker is running: jobs wait.", "heartbeats", remedy)
-    for row in WorkerHeartbeat.objects.filter(seen_at__lt=timezone.now() - WORKER_SILENCE).order_by("seen_at")[:10]:
-        silence = _seconds_since(row.seen_at)
+    now = clock.now()
+    for row in WorkerHeartbeat.objects.filter(seen_at__lt=now - WORKER_SILENCE).order_by("seen_at")[:10]:
+        silence = int((now - row.seen_at).total_seconds())
         remedy = "If it was stopped, nothing: it is forgotten after ten minutes. Otherwise see that host's log."
         yield _warning("workers", f"A {row.kind} has been silent for {silence:,} s.", f"{row.host}, pid {row.pid}", remedy)
 
 
 def stuck_jobs() -> Iterator[Finding]:
     """Nothing that the reaper should have mended within seconds."""
-    before = timezone.now() - STUCK_AFTER
+    before = clock.now() - STUCK_AFTER
     remedy = "Start manage.py worker: its reaper takes them up. If one runs, see its log for what the reaper says."
     unfinished = ScanJob.objects.filter(state__in=OPEN_JOB_STATES, created_at__lt=before)
     unfinished = unfinished.exclude(targets__state__in=OPEN_STATES)
@@ -346,10 +348,6 @@ def _origin(url: str) -> str:
     """Without what an address may hold beside the host."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}"
-
-
-def _seconds_since(moment: datetime) -> int:
-    return int((timezone.now() - moment).total_seconds())
 
 
 def _line(error: Exception) -> str:

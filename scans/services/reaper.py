@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from scans.core.pipeline import failure
-from scans.models import OPEN_STATES, JobState, ScanJob, TargetResult, TargetState, clock
+from scans.models import OPEN_JOB_STATES, OPEN_STATES, ScanJob, TargetResult, TargetState, clock
 from scans.services import claims, heartbeats, summaries
 from scans.services.results import Claimed, finish_job, save_report, target_of
 from scans.services.wakeups import wake_if_idle
@@ -59,7 +59,7 @@ def _give_up_on_poison() -> int:
 
 def _finish_jobs() -> int:
     """Jobs that lost their finisher. In normal running there are none: the last write of a job closes it."""
-    jobs = ScanJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING]).exclude(targets__state__in=OPEN_STATES)
+    jobs = ScanJob.objects.filter(state__in=OPEN_JOB_STATES).exclude(targets__state__in=OPEN_STATES)
     return sum(finish_job(job.pk, now=clock.now()) for job in jobs[:BATCH])
 
 

@@ -19,6 +19,7 @@ from scans.core.packing import pack_probes
 from scans.core.pipeline import Interrupted
 from scans.core.types import Outcome, Report, Summary, Target, TargetKind
 from scans.models import (
+    OPEN_JOB_STATES,
     OPEN_STATES,
     AiChoice,
     JobOutcome,
@@ -166,7 +167,7 @@ def finish_job(job_id: int, *, now: datetime) -> bool:
     open_targets = TargetResult.objects.filter(job=OuterRef("pk"), state__in=OPEN_STATES)
     without_result = TargetResult.objects.filter(job_id=job_id, state__in=[TargetState.ERROR, TargetState.REFUSED])
     outcome = JobOutcome.PARTIAL if without_result.exists() else JobOutcome.COMPLETE
-    running = ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING])
+    running = ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=OPEN_JOB_STATES)
     with transaction.atomic():
         if not running.update(state=JobState.COMPLETE, outcome=outcome, finished_at=now, version=F("version") + 1):
             return False

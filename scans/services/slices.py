@@ -17,9 +17,9 @@ from uuid import UUID, uuid4
 from django.db import DataError, IntegrityError, connection
 
 from scans.adapters import make_tools
+from scans.conf import scanner_options
 from scans.core import pipeline
 from scans.core.pipeline import Interrupted, failure
-from scans.core.probe.grants import paced_by
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
 from scans.models import AiChoice, WorkerHeartbeat
@@ -45,9 +45,9 @@ WORK_PROBES = 8192  # planned at once, about four seconds of work
 def run_slice() -> int:
     """Scan rows until none is left or the time is up. Returns how many were finished."""
     lease = uuid4()
-    tools, claimed = make_tools(stop=threading.Event()), claims.Claims(lease)
-    grants = ProbeGrants(per_second=tools.options.probe.rate_per_second)
-    with heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE), paced_by(grants.pace):
+    grants = ProbeGrants(per_second=scanner_options().probe.rate_per_second)
+    tools, claimed = make_tools(stop=threading.Event(), pace=grants.pace), claims.Claims(lease)
+    with heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE):
         control = _Control(lease, tools, claimed, grants)
         control.start()
         try:

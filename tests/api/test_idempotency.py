@@ -14,6 +14,7 @@ from django.utils import timezone
 from scans.models import IdempotencyKey, ScanJob
 from scans.services.idempotency import IdempotencyInFlightError, body_digest, submit_once
 from tests.factories import make_job
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
 BODY = {"ip_addresses": ["127.0.0.1"], "ports": [22]}
@@ -130,11 +131,7 @@ def test_of_many_requests_at_the_same_moment_one_submits(live_server):
         start.wait(10)
         replies.append(requests.post(f"{live_server.url}/scan", json=BODY, headers={"Idempotency-Key": "one"}, timeout=20))
 
-    threads = [threading.Thread(target=send) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once(send, threads=6, most_seconds=30)
     assert {reply.status_code for reply in replies} <= {202, 409}
     tokens = {reply.json()["token"] for reply in replies if reply.status_code == 202}
     assert tokens == {ScanJob.objects.get().token}

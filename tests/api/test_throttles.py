@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from django.test import Client, RequestFactory
 from scans.models import RateBucket, ScanJob
 from scans.services import audit, keys, quotas
 from tests.factories import make_job
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -156,9 +156,5 @@ def test_however_many_ask_at_once_the_quota_holds(settings):
             granted.append(quotas.draw("read", RequestFactory().get("/"), user=alice).is_granted)
         connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(ask, threads=6)
     assert (len(granted), sum(granted)) == (24, 5)

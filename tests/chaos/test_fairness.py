@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +20,16 @@ from tests.stack import Stack, becomes
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("alone")]
 ROUNDS = 5
 GENEROUS_SECONDS = 15  # the goal is two; a busy machine gets more
+
+
+@contextmanager
+def frozen(group: int) -> Iterator[None]:
+    """A cluster that does nothing for the length of the block."""
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
 
 
 def seconds_of_one(stack: Stack, ledger, port: int) -> float:
@@ -37,8 +51,13 @@ def test_a_job_of_ten_thousand_targets_holds_up_a_small_one_by_little(start, led
         alone = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
         stack.scan(ip_addresses=["127.60.0.0-127.60.39.15"], ports=ports.all)
         assert becomes(ledger.holders)
-        beside = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
-        assert ledger.open_targets(), "the giant has ended too early to be in anybody's way"
+        beside: list[float] = []
+        while len(beside) < ROUNDS:
+            seconds = seconds_of_one(stack, ledger, ports.heard)
+            if not ledger.open_targets():
+                break  # a quick machine; the giant was perhaps in nobody's way during this round
+            beside.append(seconds)
+    assert beside, "the giant has ended before it was in anybody's way"
     assert max(beside) < GENEROUS_SECONDS
     record(
         "One target beside a job of 10,000", ledger.name,
@@ -61,13 +80,13 @@ def test_dark_hosts_with_a_thousand_ports_hold_up_a_small_job_by_little(start, l
     )  # fmt: skip
 
 
-@pytest.mark.sqlite  # failed once on Postgres, and the cause is not known yet
 def test_three_large_jobs_share_the_workers_evenly(start, ledger):
     stack = start(SCAN_MAX_TARGETS="4096")
     ledger.count_from_now()
     with ground() as ports:
-        for n in range(3):
-            stack.scan(ip_addresses=[f"127.{70 + n}.0.0-127.{70 + n}.7.255"], ports=ports.all)
+        with frozen(stack.cluster()):  # else the first job is done before the third is there, where submitting takes long
+            for n in range(3):
+                stack.scan(ip_addresses=[f"127.{70 + n}.0.0-127.{70 + n}.7.255"], ports=ports.all)
         done = "SELECT job_id, count(*) FROM scans_targetresult WHERE state = 'done' GROUP BY job_id"
         assert becomes(lambda: sum(dict(ledger.rows(done)).values()) > 2500, seconds=120)
         shares = Counter(dict(ledger.rows(done)))

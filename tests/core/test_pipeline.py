@@ -236,6 +236,25 @@ def test_nothing_now_is_asked_again_while_something_is_under_way():
     assert 0.9 < asked[0] - started < 3
 
 
+class CountedEvent(threading.Event):
+    """Counts how often it is looked at: once in every turn of the pipeline."""
+
+    looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return super().is_set()
+
+
+def test_when_the_last_item_ends_right_after_nothing_now_it_is_asked_again_and_not_waited_for_in_vain():
+    with refusing() as port:
+        kit = replace(tools(), stop=CountedEvent())
+        (item,) = items(["127.0.0.1"], [port])
+        found = dict(pipeline.scan(iter([item, None, None]), kit))
+    assert set(found) == {0}
+    assert kit.stop.looks < 1000  # turning on the spot for that second would be many thousands
+
+
 def test_an_item_that_nobody_wants_any_more_is_stopped_and_not_yielded():
     with silent() as dark, refusing() as port:
         kit = tools()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -26,6 +25,7 @@ from scans.services.results import Claimed, finish_job, hand_back, save_report
 from scans.services.specs import target_from_spec
 from tests.servers import silent
 from tests.services.test_jobs import request
+from tests.threads import at_once
 
 
 def claim(lease=None) -> list[Claimed]:
@@ -223,11 +223,7 @@ def test_many_workers_at_once_finish_each_target_once_and_the_job_once():
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(work, threads=6)
     assert problems == []
     assert sorted(saved) == sorted(job.targets.values_list("pk", flat=True))
     job.refresh_from_db()

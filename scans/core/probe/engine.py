@@ -44,6 +44,7 @@ from scans.core.probe.sockets import (
 )
 from scans.core.probe.wheel import TimerWheel
 from scans.core.probe.window import Window
+from scans.core.tools import Pace
 from scans.core.types import IPAddress, PortState, Probe
 
 TURN_BURST = 512
@@ -65,7 +66,12 @@ class ProbeEngine:
     """Probes hosts for whoever calls `run`; the other methods may be called from any thread."""
 
     def __init__(
-        self, options: ProbeOptions, *, may_connect: Callable[[IPAddress], bool], network: Network = KERNEL
+        self,
+        options: ProbeOptions,
+        *,
+        may_connect: Callable[[IPAddress], bool],
+        pace: Pace | None = None,
+        network: Network = KERNEL,
     ) -> None:
         self._network = network
         self._now = network.clock
@@ -77,7 +83,7 @@ class ProbeEngine:
 
         self._rotation = Rotation()
         self._window = Window(first=self._budgets.first_window, most=self._budgets.max_inflight)
-        self._bucket = TokenBucket(per_second=self._budgets.rate_per_second)
+        self._pace: Pace = TokenBucket(per_second=self._budgets.rate_per_second) if pace is None else pace
         # The near and the far have little in common: each learns from its own kind, by `is_paced`.
         self._crowds = {False: PathEstimate(), True: PathEstimate()}
         self._expiries: TimerWheel[Flight] = TimerWheel(now=self._now())
@@ -188,7 +194,7 @@ class ProbeEngine:
         self._window.recover(now=now)
         left = TURN_BURST
         while left > 0 and self._window.room > 0 and now >= self._rests_until:
-            host = self._rotation.take(may_pace=self._bucket.wait_seconds(now=now) == 0)
+            host = self._rotation.take(may_pace=self._pace.wait_seconds(now=now) == 0)
             if host is None:
                 return
             if host.has_begun or self._may_begin(host, now):
@@ -220,7 +226,7 @@ class ProbeEngine:
             count = host.restraint.take(count, now=now, is_all_asked=host.is_all_asked)
         if not host.is_paced:
             return count
-        granted = self._bucket.take(count, now=now)
+        granted = self._pace.take(count, now=now)
         if host.restraint is not None:
             host.restraint.put_back(count - granted)
         return granted
@@ -233,7 +239,7 @@ class ProbeEngine:
             if error:
                 host.retry(index, attempt)  # as the same attempt: none was made
                 if host.is_paced:
-                    self._bucket.put_back(count - sent)
+                    self._pace.put_back(count - sent)
                 if host.restraint is not None:
                     host.restraint.put_back(count - sent)
                 if error in OUT_OF_PORTS or error in OUT_OF_DESCRIPTORS:
@@ -319,7 +325,7 @@ class ProbeEngine:
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
         elif self._window.room > 0 and self._rotation.has_paced:
-            wait = self._bucket.wait_seconds(now=now)
+            wait = self._pace.wait_seconds(now=now)
             until = min(until, max(self._rests_until, now + max(wait, TOKEN_NAP_SECONDS) if wait else now))
         if until <= now:
             return NOTHING_CAME_NAP_SECONDS if self._is_quiet and self._is_path_quick() else 0.0

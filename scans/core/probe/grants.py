@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 ASK_AGAIN_SECONDS = 0.01  # while a grant is being drawn
@@ -47,7 +44,7 @@ class Grant:
 
 
 class GrantedPace:
-    """The grants of this process. `wanted` is set while more of them are needed."""
+    """The grants of this process, as a Pace. `wanted` is set while more of them are needed."""
 
     def __init__(self) -> None:
         self.wanted = threading.Event()
@@ -113,21 +110,3 @@ class GrantedPace:
 
     def _left(self) -> int:
         return sum(grant.left for grant in self._grants)
-
-
-_current: ContextVar[GrantedPace | None] = ContextVar("granted_pace", default=None)
-
-
-@contextmanager
-def paced_by(pace: GrantedPace | None) -> Iterator[None]:
-    """Engines made in this block spend these grants; with None each keeps its rate for itself."""
-    token = _current.set(pace)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def current_pace() -> GrantedPace | None:
-    """The grants of whoever makes an engine right now."""
-    return _current.get()

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 
-from scans.core.probe.grants import current_pace
-
 BURST_SECONDS = 0.1  # how much of the rate may be spent at once
 
 
 class TokenBucket:
-    """Tokens for connections. Each attempt costs one, because the network sees each.
-
-    Where the rate is shared with other processes (`paced_by`), it only passes on what they were granted.
-    """
+    """Tokens for connections: a Pace that nobody else shares."""
 
     def __init__(self, *, per_second: float) -> None:
-        self._granted = current_pace() if per_second else None
         self._per_second = per_second or math.inf
         self._most = max(1.0, per_second * BURST_SECONDS) if per_second else math.inf
         self._tokens = self._most
@@ -24,8 +18,6 @@ class TokenBucket:
 
     def take(self, wanted: int, *, now: float) -> int:
         """As many as there are, up to the wanted."""
-        if self._granted is not None:
-            return self._granted.take(wanted, now=now)
         self._refill(now)
         granted = int(min(wanted, self._tokens))
         self._tokens -= granted
@@ -33,15 +25,10 @@ class TokenBucket:
 
     def put_back(self, unused: int) -> None:
         """Return tokens whose connection was never begun."""
-        if self._granted is not None:
-            self._granted.put_back(unused)
-            return
         self._tokens = min(self._most, self._tokens + unused)
 
     def wait_seconds(self, *, now: float) -> float:
         """How long until there is one; 0.0 if there is."""
-        if self._granted is not None:
-            return self._granted.wait_seconds(now=now)
         self._refill(now)
         return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._per_second
 

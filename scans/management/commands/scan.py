@@ -21,6 +21,7 @@ from scans.core.output import WRITERS, Result
 from scans.core.ports import PROFILES, PortError, parse_ports
 from scans.core.targets import split_lines
 from scans.models import AiChoice, JobOutcome, ScanJob
+from scans.services.admission import AdmissionRefusedError
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.problems import InvalidSubmissionError
 from scans.services.reaper import reap
@@ -66,7 +67,7 @@ class Command(BaseCommand):
         ai = {"yes": AiChoice.ASKED, "no": AiChoice.OFF, None: AiChoice.DEFAULT}[options["ai"]]
         try:
             return submit_scan(ScanRequest(items=items, ports=parse_ports(options["ports"]), ai=ai, via="command line"))
-        except PortError as error:
+        except (PortError, AdmissionRefusedError) as error:
             raise CommandError(str(error), returncode=NOT_EVALUATED) from error
         except InvalidSubmissionError as error:
             lines = "\n".join(f"{p.pointer}: {p.detail}".lstrip(": ") for p in error.problems)
