@@ -17,7 +17,7 @@ from scans.core.risk.words import port_list
 from scans.core.types import SourceState
 from scans.core.wire import SPEAKING_STATES
 from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
-from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look
+from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look, state_look
 
 register = template.Library()
 
@@ -175,8 +175,7 @@ def share(points: int) -> str:
 @register.inclusion_tag("scans/_state.html")
 def change_state(change: Change) -> dict[str, str]:
     """The kind of a change."""
-    kind, icon, word = CHANGE_LOOKS[change.kind]
-    return {"kind": kind, "icon": icon, "word": word}
+    return state_look(CHANGE_LOOKS[change.kind])
 
 
 @register.filter

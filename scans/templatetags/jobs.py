@@ -11,9 +11,7 @@ from django import template
 
 from scans.core.ports import count_ports, expand
 from scans.core.types import PortState
-from scans.models import JobState, TargetState
 from scans.selectors import MAX_PORTS_CHARS, MAX_STRIP_PORTS
-from scans.templatetags.looks import JOB_LOOKS, TARGET_LOOKS, Look
 from scans.web.job_rows import RowLinks
 
 register = template.Library()
@@ -21,8 +19,6 @@ register = template.Library()
 MAX_FIRST_PORTS = 10
 STRIP_PITCH = 5
 STRIP_HEIGHT = 16
-CANCELLED_TARGET: Look = ("doubt", "hatched", "cancelled")
-CANCELLED_JOB: Look = ("doubt", "hatched", "Cancelled")
 TALL, LOW = "v16h3v-16z", "v2h3v-2z"
 DASHES = ((4, "v2h3v-2z"), (9, "v2h3v-2z"), (14, "v2h3v-2z"))
 
@@ -39,24 +35,6 @@ class StripPath:
 def list_url(links: RowLinks, **changes: Any) -> str:
     """The address of this list with something changed."""
     return links.url(**changes)
-
-
-@register.inclusion_tag("scans/_state.html")
-def row_state(row: Any) -> dict[str, str]:
-    """The state of a target."""
-    is_cancelled = row.state == TargetState.CANCELLED
-    return _state(CANCELLED_TARGET if is_cancelled else TARGET_LOOKS.get(row.error_code) or TARGET_LOOKS[row.state])
-
-
-@register.inclusion_tag("scans/_state.html")
-def job_look(job: Any) -> dict[str, str]:
-    """The state of a job, or how it ended."""
-    return _state(CANCELLED_JOB if job.state == JobState.CANCELLED else JOB_LOOKS[job.outcome or job.state])
-
-
-def _state(look: Look) -> dict[str, str]:
-    kind, icon, word = look
-    return {"kind": kind, "icon": icon, "word": word}
 
 
 @register.filter

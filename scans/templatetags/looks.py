@@ -5,7 +5,7 @@ Everything renders through templates, so that what a target said is escaped by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from scans.core.risk import default_pack
 from scans.core.risk.words import MAX_NAMES
 from scans.core.types import PortState, SourceState
 from scans.models import JobState, TargetState
-from scans.selectors import Progress, worst_first
+from scans.selectors import Progress
 
 register = template.Library()
 
@@ -95,28 +95,29 @@ def level(value: str, shape: str = "plate") -> dict[str, str]:
 @register.inclusion_tag("scans/_state.html")
 def target_state(row: Any) -> dict[str, str]:
     """The state of a target of a job."""
-    return _state(TARGET_LOOKS.get(row.error_code) or TARGET_LOOKS[row.state])
+    return state_look(TARGET_LOOKS.get(row.error_code) or TARGET_LOOKS[row.state])
 
 
 @register.inclusion_tag("scans/_state.html")
 def job_state(job: Any) -> dict[str, str]:
     """The state of a job, or how it ended."""
-    return _state(JOB_LOOKS[job.outcome or job.state])
+    return state_look(JOB_LOOKS[job.outcome or job.state])
 
 
 @register.inclusion_tag("scans/_state.html")
 def port_state(value: str) -> dict[str, str]:
     """What one probe found."""
-    return _state(PORT_LOOKS[value])
+    return state_look(PORT_LOOKS[value])
 
 
 @register.inclusion_tag("scans/_state.html")
 def source_state(value: str) -> dict[str, str]:
     """What became of the question to a source."""
-    return _state(SOURCE_LOOKS[value])
+    return state_look(SOURCE_LOOKS[value])
 
 
-def _state(look: Look) -> dict[str, str]:
+def state_look(look: Look) -> dict[str, str]:
+    """What scans/_state.html shows."""
     kind, icon, word = look
     return {"kind": kind, "icon": icon, "word": word}
 
@@ -173,31 +174,10 @@ def port_count(compact: str) -> int:
     return count_ports(compact)
 
 
-@register.filter
-def unfinished(progress: Progress) -> int:
-    """Targets that ended without a full result."""
-    return progress.error + progress.refused
-
-
-@register.filter
-def in_work(progress: Progress) -> int:
-    """Targets that a worker holds, and those that only wait for the model's words."""
-    return progress.working + progress.summarising
-
-
-@register.filter
-def count_levels(rows: Sequence[Any]) -> dict[str, int]:
-    """How many rows have which level, worst first; a row without a verdict counts nowhere."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.risk_level] = counts.get(row.risk_level, 0) + 1
-    return worst_first(counts)
-
-
 @register.inclusion_tag("scans/_bar.html")
 def progress_bar(progress: Progress) -> dict[str, Any]:
     """Done, without a full result, in work, waiting."""
-    parts = {"done": progress.done, "doubt": unfinished(progress), "run": in_work(progress), "wait": progress.waiting}
+    parts = {"done": progress.done, "doubt": progress.without_result, "run": progress.in_work, "wait": progress.waiting}
     label = f"{parts['done']} done, {parts['doubt']} without a full result, {parts['run']} in work, {parts['wait']} waiting"
     return {"kind": "progress", "segments": _segments(parts), "label": label}
 

@@ -15,10 +15,12 @@ from django.template import loader
 
 from scans import selectors
 from scans.web.frame import Frame
+from scans.web.htmx import STOP_POLLING, wants_fragment
 
 log = logging.getLogger(__name__)
 
 _API_PATHS = re.compile(r"/(?:scans?|ai-agent|api|healthz|readyz|metrics|openapi\.json)(?:/|$)")
+PRIVATE = "private, no-store"  # who asks decides between 404 and 410, and a 404 may come true: a cache may keep neither
 _LAST_RESORT = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Error</title>"
     "<h1>Something failed here</h1><p>The server's log has the reason. <a href=/>Back to the form</a>"
@@ -48,8 +50,11 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404, or 410 for a job that was deleted."""
+    """404, or 410 for a job that was deleted. An open page that polls for it is told once, above what it shows."""
     if isinstance(exception, GoneError):
+        if wants_fragment(request):
+            headers = {"HX-Retarget": "#main", "HX-Reswap": "afterbegin show:top", "Cache-Control": PRIVATE}
+            return HttpResponse(loader.get_template("scans/_gone.html").render(), status=STOP_POLLING, headers=headers)
         return _answer(request, 410, "scans/410.html", "This job was deleted.")
     return _answer(request, 404, "404.html", "There is nothing at this address.")
 
@@ -74,6 +79,7 @@ def _answer(request: HttpRequest, status: int, template: str, detail: str) -> Ht
             "detail": detail,
             "code": phrase.lower().replace(" ", "_"),
         }
-        return JsonResponse(body, status=status, content_type="application/problem+json")
+        return JsonResponse(body, status=status, content_type="application/problem+json", headers={"Cache-Control": PRIVATE})
     context = {"frame": Frame(request, is_bare=True)}
-    return HttpResponse(loader.get_template(template).render(context), status=status)
+    page = loader.get_template(template).render(context)
+    return HttpResponse(page, status=status, headers={"Cache-Control": PRIVATE})

@@ -11,9 +11,8 @@ from django.views.decorators.http import require_GET
 
 from scans import selectors
 from scans.models import OPEN_STATES, TargetState
+from scans.web.htmx import STOP_POLLING, wants_fragment
 from scans.web.lookup import job_or_404
-
-STOP_POLLING = 286  # htmx's own status: show this answer and ask no more
 
 
 @cache_control(private=True, no_store=True)
@@ -28,7 +27,7 @@ def host(request: HttpRequest, token: str, number: int) -> HttpResponse:
     row = selectors.target_by_number(job, number)
     if row is None:
         raise Http404(f"The job has no target {number}.")
-    seen = request.GET.get("seen") if request.headers.get("HX-Request") == "true" else None
+    seen = request.GET.get("seen") if wants_fragment(request) else None
     if seen == row.state:
         return HttpResponse(status=204)
     context = {

@@ -7,12 +7,11 @@ POST cancel, rerun, delete    one service each, then a redirect
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -23,15 +22,17 @@ from scans.services.access import origin
 from scans.services.admission import AdmissionRefusedError
 from scans.services.cancel import cancel_job
 from scans.services.deletion import delete_job
+from scans.services.idempotency import IdempotencyInFlightError
 from scans.services.problems import InvalidSubmissionError
 from scans.services.reaper import reap
 from scans.services.rerun import NothingToRerunError, rerun_job
+from scans.web.htmx import STOP_POLLING, wants_fragment
 from scans.web.job_rows import RowLinks, RowsForm, Shown, first_row
 from scans.web.lookup import job_or_404
+from scans.web.once import AT_WORK, once
 
 Act = Callable[[HttpRequest, str], HttpResponse]
 
-STOP_POLLING = 286  # htmx's own status: show this answer and ask no more
 EXPORTS = (
     ("scan-export-json", "JSON", "full record"),
     ("scan-export-ndjson", "NDJSON", "one target per line"),
@@ -48,7 +49,7 @@ def job(request: HttpRequest, token: str) -> HttpResponse:
     if selectors.needs_reaping(found):  # the one read that may write: without a supervisor nobody else would
         reap()
         found.refresh_from_db()
-    if request.headers.get("HX-Request") == "true":
+    if wants_fragment(request):
         return _changes(request, found)
     return _page(request, found)
 
@@ -86,8 +87,11 @@ def rerun(request: HttpRequest, token: str) -> HttpResponse:
         wait = allowance.resets_in_seconds
         return _later(request, found, f"You have submitted much: try again in {wait} s.", status=429, seconds=wait)
     only_failed = request.POST.get("only") == "failed"
+    again = partial(rerun_job, found, only_failed=only_failed, owner=request.user.pk, by=origin(request))
     try:
-        return redirect(rerun_job(found, only_failed=only_failed, owner=request.user.pk, by=origin(request)))
+        return redirect("job", once(request, f"rerun {token} {only_failed}", again))
+    except IdempotencyInFlightError:
+        return _later(request, found, AT_WORK, status=409, seconds=1)
     except NothingToRerunError:
         return _page(request, found, notice="Every target of the job has a full result.", status=409)
     except InvalidSubmissionError as error:  # a limit was lowered since
@@ -100,10 +104,7 @@ def rerun(request: HttpRequest, token: str) -> HttpResponse:
 def delete(request: HttpRequest, token: str) -> HttpResponse:
     """Delete a job and all its results."""
     delete_job(job_or_404(request, token), by=origin(request))
-    try:
-        return redirect(reverse("history"))
-    except NoReverseMatch:
-        return redirect("submit")
+    return redirect("history")
 
 
 def _later(request: HttpRequest, found: ScanJob, reason: str, *, status: int, seconds: int) -> HttpResponse:

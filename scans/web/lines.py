@@ -104,7 +104,9 @@ def expand_input(text: str, request: ScanRequest) -> Expansion:
         if (number := _line_to_mark(problem)) is not None:
             reasons[number].append(problem.detail)
     lines = [
-        _marked(n, line.strip(), items.get(n, ()), reasons.get(n, ())) for n, line in split_numbered(text) if line.strip()
+        _marked(n, line.strip(), items.get(n, ()), reasons.get(n, ()))
+        for n, line in split_numbered(text)
+        if line.strip() or n in reasons  # a control character may be all there is, and strip() takes some for white space
     ]
     return Expansion(
         preview=preview,

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 
 from scans.services import quotas
+from scans.web.htmx import wants_fragment
 
 
 class SignInForm(AuthenticationForm):
@@ -74,6 +75,6 @@ class LoginRequired(LoginRequiredMiddleware):
     ) -> HttpResponseBase:
         """Redirect, or have htmx do it."""
         to_login = super().handle_no_permission(request, view_func)
-        if request.headers.get("HX-Request") != "true":
+        if not wants_fragment(request):
             return to_login
         return HttpResponse(headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})

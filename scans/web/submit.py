@@ -20,16 +20,19 @@ from scans.conf import scanner_options
 from scans.services import quotas
 from scans.services.access import submitter
 from scans.services.admission import AdmissionRefusedError
+from scans.services.idempotency import IdempotencyInFlightError
 from scans.services.jobs import submit_scan
 from scans.services.problems import InvalidSubmissionError
 from scans.web.forms import PREFILLED, SubmitForm
+from scans.web.htmx import wants_fragment
 from scans.web.lines import LIVE_LINES, Expansion, expand_input
+from scans.web.once import AT_WORK, once
 from scans.web.uploads import body_limited
 
 
 def _too_large(request: HttpRequest, reason: str) -> HttpResponse:
     """The answer to a body that nobody has read, so that what was typed can only stand in the browser."""
-    if _is_fragment(request):
+    if wants_fragment(request):
         return _fragment(request, SubmitForm(), Expansion(problems=(reason,)))
     return _page(request, SubmitForm(), Expansion(problems=(reason,)), failed=True, status=413)
 
@@ -53,10 +56,18 @@ def submit(request: HttpRequest) -> HttpResponse:
         # A bad target's error says no more than the page: it reads the input once more, for the sake of the good lines.
         with suppress(InvalidSubmissionError):
             try:
-                return redirect(submit_scan(replace(form.scan_request(), **submitter(request))))
+                return redirect("job", _submitted(request, form))
+            except IdempotencyInFlightError:
+                return _later(request, form, AT_WORK, status=409, seconds=1)
             except AdmissionRefusedError as refused:
                 return _later(request, form, refused.detail, status=refused.status, seconds=refused.retry_after_seconds)
     return _page(request, form, _expansion(form), failed=True, status=422)
+
+
+def _submitted(request: HttpRequest, form: SubmitForm) -> str:
+    """The token of the job, which may be that of an earlier press of the same button."""
+    wanted = form.scan_request()
+    return once(request, repr(wanted), lambda: submit_scan(replace(wanted, **submitter(request))))
 
 
 def _later(request: HttpRequest, form: SubmitForm, reason: str, *, status: int, seconds: int) -> HttpResponse:
@@ -86,7 +97,7 @@ def _checked(request: HttpRequest, form: SubmitForm) -> HttpResponse:
         expansion = Expansion(problems=(reason,))
     else:
         expansion = _expansion(form)
-    if _is_fragment(request):
+    if wants_fragment(request):
         response = _fragment(request, form, expansion)
     else:
         response = _page(request, form, expansion, status=429 if is_refused else 200)
@@ -115,10 +126,6 @@ def _prefilled(query: QueryDict) -> QueryDict:
 def _may_explain() -> bool:
     options = scanner_options()
     return bool(options.ai.api_key) and not options.intel.offline
-
-
-def _is_fragment(request: HttpRequest) -> bool:
-    return request.headers.get("HX-Request") == "true"
 
 
 def _fragment(request: HttpRequest, form: SubmitForm, expansion: Expansion) -> HttpResponse:

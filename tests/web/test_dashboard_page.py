@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date, timedelta
-from html import unescape
 
 import pytest
 from django.contrib.auth.models import User
@@ -21,6 +20,7 @@ from scans.templatetags import charts
 from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
 from tests.web.browser import overflow
 from tests.web.policy import POLICY, inline_parts, policy_of
+from tests.web.reading import text_of
 
 pytestmark = pytest.mark.django_db
 FOREVER = date(2100, 1, 1)
@@ -30,10 +30,6 @@ def page_of(client, status: int = 200, **query: str) -> str:
     response = client.get("/dashboard", query)
     assert response.status_code == status, response.content
     return response.content.decode()
-
-
-def text_of(page: str) -> str:
-    return unescape(" ".join(re.sub(r"<[^>]*>", " ", page).split()))
 
 
 def table(page: str, caption: str) -> list[str]:

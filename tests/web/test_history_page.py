@@ -19,6 +19,7 @@ from scans.selectors import history as selector
 from tests.factories import make_address, make_failure, make_job, make_report, make_result
 from tests.web.browser import overflow
 from tests.web.policy import POLICY, inline_parts, policy_of
+from tests.web.reading import text_of
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -28,10 +29,6 @@ def page_of(client, status: int = 200, **query: str) -> str:
     response = client.get("/history", query)
     assert response.status_code == status, response.content
     return response.content.decode()
-
-
-def text_of(page: str) -> str:
-    return unescape(" ".join(re.sub(r"<[^>]*>", " ", page).split()))
 
 
 def names(page: str) -> list[str]:

@@ -6,7 +6,9 @@ import pytest
 from django.utils import timezone
 
 from scans.models import JobState, ScanJob, TargetState
-from tests.factories import make_address, make_failure, make_job, make_report, make_result
+from scans.services.audit import Origin
+from scans.services.deletion import delete_job
+from tests.factories import make_address, make_failure, make_job, make_report, make_result, spread
 from tests.web.browser import overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +79,19 @@ def test_a_job_in_which_nothing_happens_costs_empty_answers(page):
     assert set(statuses) == {204}
 
 
+def test_an_open_page_of_a_deleted_job_says_so_and_stops_asking(page):
+    job = watched_job("127.66.0.1")
+    page.goto(job.get_absolute_url())
+    delete_job(job, by=Origin(actor=None, via="test", address=None))
+    page.wait_for_selector("main > .notice >> text=This job was deleted.", timeout=SOON)
+    asked = len(page.requested)
+    page.wait_for_timeout(2500)
+    assert len(page.requested) == asked
+    assert page.is_visible("text=0 of 1 finished"), "what was read stays"
+    assert page.locator("text=This job was deleted.").count() == 1
+    assert page.complaints == []
+
+
 def test_a_job_is_cancelled_by_keyboard_alone(page):
     job = watched_job("127.66.0.1", "127.66.0.2")
     page.goto(job.get_absolute_url())
@@ -93,18 +108,7 @@ def test_a_job_is_cancelled_by_keyboard_alone(page):
 def test_results_are_filtered_paged_and_opened_by_keyboard_alone(page):
     job = watched_job(*(f"127.66.0.{n}" for n in range(1, 121)))
     seen = make_result(make_report("127.66.0.1", make_address(open_ports=[22])), job=job)
-    names = (
-        "evidence",
-        "verdict",
-        "summary",
-        "risk_level",
-        "risk_score",
-        "open_ports",
-        "ip_address",
-        "state",
-        "finished_at",
-    )
-    job.targets.exclude(pk=seen.pk).update(**{name: getattr(seen, name) for name in names})
+    spread(seen, job.targets.exclude(pk=seen.pk))
     make_result(make_report("127.66.0.77", make_address("127.66.0.77", open_ports=[6379])), job=job)
     page.goto(job.get_absolute_url())
     tab_to(page, "#level-high")

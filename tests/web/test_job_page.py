@@ -24,31 +24,16 @@ from scans.services import audit
 from scans.services.cancel import cancel_job
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
-from tests.factories import finish, make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import finish, make_address, make_failure, make_job, make_report, make_result, make_source, spread
 from tests.web.policy import POLICY, inline_parts, policy_of
+from tests.web.reading import text_of
 
 pytestmark = pytest.mark.django_db
 POLL = {"HX-Request": "true"}
-COLUMNS = (
-    "evidence",
-    "verdict",
-    "summary",
-    "risk_level",
-    "risk_score",
-    "open_ports",
-    "ip_address",
-    "state",
-    "scanned_at",
-    "finished_at",
-)
 
 
 def page_of(client: Client, job: ScanJob, query: str = "", **headers: str) -> str:
     return client.get(f"/jobs/{job.token}{query}", headers=headers).content.decode()
-
-
-def text_of(page: str) -> str:
-    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", page).split()))
 
 
 def rows_in(page: str) -> list[str]:
@@ -87,7 +72,7 @@ def large_job(n: int, *, state: str = TargetState.DONE) -> ScanJob:
     job = make_job(*(f"127.66.{k // 250}.{k % 250 + 1}" for k in range(n)), state=JobState.RUNNING)
     seen = make_address(open_ports=[22, 80, 6379])
     row = make_result(make_report("127.66.0.1", seen), job=job, state=state)
-    job.targets.update(**{name: getattr(row, name) for name in COLUMNS})
+    spread(row, job.targets.all())
     if state == TargetState.DONE:
         finish(job)
     return job
@@ -505,6 +490,27 @@ def test_a_deleted_job_is_gone_for_its_owner_and_was_never_there_for_others(clie
     assert client.get(f"/jobs/{job.token}").status_code == 410
     client.force_login(bob)
     assert client.get(f"/jobs/{job.token}").status_code == 404
+
+
+def test_an_open_page_of_a_deleted_job_is_told_once_and_asks_no_more(client):
+    job = running_job()
+    urls = [poll_url(page_of(client, job)), f"/jobs/{job.token}/hosts/1?seen=pending"]
+    client.post(f"/jobs/{job.token}/delete")
+    for url in urls:
+        told = client.get(url, headers=POLL)
+        assert told.status_code == 286
+        assert (told["HX-Retarget"], told["HX-Reswap"]) == ("#main", "afterbegin show:top")
+        assert told["Cache-Control"] == "private, no-store"
+        assert text_of(told.content.decode()).startswith("This job was deleted.")
+        assert "<html" not in told.content.decode()
+
+
+def test_no_cache_keeps_that_a_job_is_gone_or_unknown(client):
+    job = running_job()
+    client.post(f"/jobs/{job.token}/delete")
+    for token, status in ((job.token, 410), ("e" * 32, 404)):
+        answer = client.get(f"/jobs/{token}")
+        assert (answer.status_code, answer["Cache-Control"]) == (status, "private, no-store")
 
 
 def test_only_staff_see_from_where_a_job_was_asked_for(client, server_profile):

@@ -76,6 +76,12 @@ def test_a_bad_line_stands_with_its_number_its_text_and_the_reason_and_the_rest_
     assert "Scan only the 2 good lines" in page
 
 
+def test_a_line_of_a_control_character_alone_is_bad_and_not_blank(client):
+    found = rows(preview(client, "127.0.0.1\n\x1f\n \n127.0.0.2"))
+    assert "holds the character U+001F" in found[2]
+    assert 3 not in found
+
+
 def test_a_refused_address_stands_with_its_rule_and_remedy_and_is_not_probed(client):
     page = preview(client, "10.0.0.0/30\n127.0.0.1\n169.254.169.254")
     assert sum_of(page).startswith("( 6 targets from 3 lines − 5 refused ) × 24 ports = 24 probes")
@@ -193,6 +199,7 @@ items = st.one_of(
     ]),
     st.integers(0, 40).map("127.0.0.{}".format),
     st.text(max_size=12).filter(lambda text: "\0" not in text),
+    st.sampled_from(["\x1f", " \x1c", "\x85"]),
 )  # fmt: skip
 inputs = st.lists(st.tuples(items, st.sampled_from([",", "\n", "\r\n", "\r", ", "])), min_size=1, max_size=30)
 
