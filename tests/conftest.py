@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
+import hypothesis
 import pytest
 from django.db import connection
 
 from tests import guard
 
 guard.install()
+# Whoever works on the code looks for new examples with every run; what decides about a change asks the same of each.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+if os.environ.get("REQUIRE_ALL") == "1":
+    hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,7 @@ class ScopePolicy:
         return next((rule for table in tables if (rule := table.find(address))), "unallocated")
 
     def _counts_as_public(self, address: IPAddress, rule: str) -> bool:
-        return rule == "treat-as-global" or self._table.find(address) == "global"
+        return rule in ("global", "treat-as-global") or self._table.find(address) == "global"
 
 
 def embedded_ipv4(address: IPAddress) -> tuple[IPv4Address, ...]:

@@ -213,7 +213,9 @@ def _submitted(items: Sequence[SubmittedItem], rejected: Sequence[Rejected]) -> 
 
 
 def _without_secrets(text: str) -> str:
-    """An item as typed, minus userinfo and secret query values. Ranges hold neither."""
+    """An item as typed, minus userinfo and secret query values, which only a URL holds."""
+    if "://" not in text:
+        return text.strip()
     try:
         return parse_target(text).text
     except TargetError:
