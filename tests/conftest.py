@@ -12,10 +12,11 @@ from django.db import connection
 from tests import guard
 
 guard.install()
-# Whoever works on the code looks for new examples with every run; what decides about a change asks the same of each.
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
-if os.environ.get("REQUIRE_ALL") == "1":
-    hypothesis.settings.load_profile("repeatable")
+# No example has to be quick: machines are busy. Whoever works on the code looks for new examples with every run; what
+# decides about a change asks the same of each.
+hypothesis.settings.register_profile("searching", deadline=None)
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable" if os.environ.get("REQUIRE_ALL") == "1" else "searching")
 
 
 @pytest.fixture(scope="session")
