@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from django.db.models import Q, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import connection
+from django.db.models import BooleanField, F, Func, Q, QuerySet
 
 from scans.models import ScanJob, TargetAddress, TargetResult
 from scans.selectors.history import targets_beginning
 
 MAX_CHARS = 300
-FEW = 1000  # of a million: more are met soon from the newest on
 
 
 def job_query(text: str) -> Q:
@@ -36,9 +37,12 @@ def result_query(text: str) -> Q:
 
 
 def _among(results: QuerySet[TargetResult]) -> Q:
-    """These. Few are named one by one: Postgres would else look for them among all results, from the newest on."""
-    few = list(results.order_by().values_list("pk", flat=True)[: FEW + 1])
-    return Q(pk__in=few if len(few) <= FEW else results.values("pk"))
+    """These, found before any row is read: Postgres would else go through all results for each page, from the newest on."""
+    keys = results.order_by().values("pk")
+    if connection.vendor != "postgresql":
+        return Q(pk__in=keys)
+    is_any = {"arg_joiner": " = ANY(", "template": "(%(expressions)s))"}
+    return Q(Func(F("pk"), ArraySubquery(keys), output_field=BooleanField(), **is_any))
 
 
 def _at(address: str, *, seen: str, meant: str) -> Q:
