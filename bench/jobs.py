@@ -107,6 +107,7 @@ def product(network: str) -> Iterator[Program]:
     with tempfile.TemporaryDirectory(prefix="ipscanner-bench-") as data_dir:
         budgets = {"PROBE_RATE": "0", "PROBE_PER_HOST": "0", "PROBE_MAX_INFLIGHT": "0", "SCAN_MAX_TARGETS": "20000"}
         own = {"PORT": str(port), "DATA_DIR": data_dir, "OFFLINE": "1", "DATABASE_URL": "", "SCAN_DB_PATH": ""}
+        own["FINGERPRINT"] = os.environ.get("FINGERPRINT", "0")  # the other asks no port what it is
         env = {**os.environ, **own, **budgets, "PROFILE": "local", "SCAN_ALLOW_NETWORKS": network}
         with running("product", [sys.executable, "manage.py", "up"], port, env) as program:
             wait_until(lambda: answers(f"{program.base}/readyz") == 200)

@@ -11,14 +11,13 @@ from ipaddress import ip_address
 from django.db import transaction
 from django.db.models import F, FloatField, Q, Value
 from django.db.models.functions import Least
-from django.utils import timezone
 
 from scans.conf import scanner_options
 from scans.core.tools import BURST, Pace, Tools
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
-from scans.models import RateBucket, SourceReply
+from scans.models import RateBucket, SourceReply, clock
 
-CLOCKS_DIFFER = timedelta(seconds=5)  # between hosts, at most; a time further ahead is a mistake and forgotten
+AHEAD = timedelta(seconds=5)  # a count further ahead was written while the database's clock was wrong, and is forgotten
 
 
 def make_tools(*, stop: threading.Event, pace: Pace | None) -> Tools:
@@ -32,13 +31,13 @@ class DatabaseCache:
     def get_many(self, source: str, addresses: Iterable[IPAddress]) -> Mapping[IPAddress, SourceResult]:
         """The unexpired answers, in one query."""
         rows = SourceReply.objects.filter(
-            source=source, address__in=[str(a) for a in addresses], expires_at__gt=timezone.now()
+            source=source, address__in=[str(a) for a in addresses], expires_at__gt=clock.ago(timedelta(0))
         )
         return {ip_address(row.address): _result(row) for row in rows}
 
     def put_many(self, results: Mapping[IPAddress, SourceResult], *, lifetime_seconds: Mapping[IPAddress, int]) -> None:
         """Keep answers, in one statement; a newer answer replaces an older one."""
-        now = timezone.now()
+        now = clock.now()  # one that is ahead by a day would keep answers for a day longer
         rows = [
             SourceReply(
                 source=result.source,
@@ -78,12 +77,12 @@ class DatabaseBudget:
 
     def draw(self, source: str, *, per_minute: float) -> float:
         """Take one request's worth. 0.0 when granted, otherwise the seconds until it is worth asking again."""
-        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": timezone.now()})
+        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": clock.now()})
         with transaction.atomic():
             bucket = RateBucket.objects.select_for_update().get(name=source)  # SQLite's IMMEDIATE locks by itself
             # Read once the lock is held, and never going back: time that is counted twice grows its tokens twice.
-            now = timezone.now()
-            counted_at = min(bucket.counted_at, now + CLOCKS_DIFFER)
+            now = clock.now()
+            counted_at = min(bucket.counted_at, now + AHEAD)
             now = max(now, counted_at)
             if bucket.blocked_until and bucket.blocked_until > now:
                 return (bucket.blocked_until - now).total_seconds()
@@ -100,5 +99,5 @@ class DatabaseBudget:
         if remaining > 0:
             rows.update(tokens=Least(F("tokens"), Value(float(remaining), output_field=FloatField())))
             return
-        until = timezone.now() + timedelta(seconds=resets_in_seconds)
+        until = clock.now() + timedelta(seconds=resets_in_seconds)
         rows.filter(Q(blocked_until__isnull=True) | Q(blocked_until__lt=until)).update(tokens=0.0, blocked_until=until)

@@ -13,11 +13,12 @@ from django.db import connection, transaction
 
 from scans.core.options import ProbeOptions
 from scans.core.probe import ProbeEngine
-from scans.core.probe.grants import Grant, GrantedPace
+from scans.core.probe.grants import Grant, GrantedRate
 from scans.core.tools import BURST
 from scans.models import RateBucket
-from scans.services import budgets
-from scans.services.budgets import BURST_SECONDS, ProbeGrants, draw, hand_back
+from scans.services import lines
+from scans.services.budgets import ProbeGrants
+from scans.services.lines import BURST_SECONDS, draw, hand_back
 from scans.services.slices import run_slice
 from tests.cluster import ROOT, child_environment
 from tests.core.probe.driving import plan, states
@@ -107,7 +108,7 @@ def test_threads_that_draw_at_once_get_stretches_that_do_not_overlap():
         thread.join(60)
     assert problems == []
     granted = len(stretches) / 100  # seconds of the line
-    assert granted <= BURST_SECONDS + (time.monotonic() - began) + budgets.HORIZON_SECONDS + 0.01
+    assert granted <= BURST_SECONDS + (time.monotonic() - began) + lines.HORIZON_SECONDS + 0.01
     assert max(stretches) - began >= granted - BURST_SECONDS - 0.02  # the line is as long as what was granted
 
 
@@ -138,7 +139,7 @@ def test_a_rate_below_one_a_second_is_kept_too():
 @pytest.mark.django_db
 def test_a_clock_that_was_ahead_stops_nobody():
     draw(1, per_second=100)
-    RateBucket.objects.filter(name=budgets.NAME).update(tokens=time.time() + 3600)
+    RateBucket.objects.filter(name=lines.NAME).update(tokens=time.time() + 3600)
     assert draw(1, per_second=100) == pytest.approx(0, abs=0.2)
 
 
@@ -153,7 +154,7 @@ def test_a_draw_is_one_update_and_one_read(django_assert_num_queries):
 def test_what_a_slice_does_not_spend_is_handed_back():
     make_job("127.66.21.2", ports="1-4")
     run_slice()
-    left = RateBucket.objects.get(name=budgets.NAME).tokens - time.time()
+    left = RateBucket.objects.get(name=lines.NAME).tokens - time.time()
     assert left <= 4 / 2000 + 0.01
     assert draw(1, per_second=2000) <= 0
 
@@ -162,14 +163,14 @@ def test_what_a_slice_does_not_spend_is_handed_back():
 def test_hosts_that_are_not_paced_draw_nothing():
     make_job("127.0.0.1", ports="1-4")
     run_slice()
-    assert not RateBucket.objects.filter(name=budgets.NAME).exists()
+    assert not RateBucket.objects.filter(name=lines.NAME).exists()
 
 
 @pytest.mark.sqlite
 @pytest.mark.django_db(transaction=True)
 def test_probes_wait_while_the_database_is_slow_and_none_is_sent_without_a_grant():
     draw(1, per_second=500)
-    grants, ended = ProbeGrants(per_second=500), threading.Event()
+    grants, ended = ProbeGrants(per_second=500, network_per_second=0), threading.Event()
     with refusing("127.66.21.3") as port:
         engine = ProbeEngine(ProbeOptions(rate_per_second=500), may_connect=lambda _: True, pace=grants.pace)
         engine.submit(plan([port], address="127.66.21.3", is_paced=True))
@@ -193,8 +194,8 @@ def test_probes_wait_while_the_database_is_slow_and_none_is_sent_without_a_grant
 # --- Spending ----------------------------------------------------------------------------------------------------
 
 
-def granted(count: int, *, at: float = 100.0, per_second: float = 10) -> GrantedPace:
-    pace = GrantedPace()
+def granted(count: int, *, at: float = 100.0, per_second: float = 10) -> GrantedRate:
+    pace = GrantedRate(threading.Event())
     pace.put(Grant(count=count, starts_at=at, per_second=per_second), enough=count // 2)
     return pace
 
@@ -209,20 +210,21 @@ def test_a_grant_is_spent_at_its_rate_and_no_further():
 
 def test_more_is_wanted_only_by_those_who_ask_and_before_the_last_is_spent():
     pace = granted(4, per_second=1000)
-    assert not pace.wanted.is_set()
+    assert not pace.is_wanted
     assert pace.take(1, now=100.9) == 1
-    assert not pace.wanted.is_set()
+    assert not pace.is_wanted
     assert pace.take(1, now=100.9) == 1
-    assert pace.wanted.is_set()
+    assert pace.is_wanted
 
 
 def test_who_has_asked_for_nothing_does_not_wait():
-    pace = GrantedPace()
+    pace = GrantedRate(bell := threading.Event())
     assert pace.wait_seconds(now=1.0) == 0
-    assert not pace.wanted.is_set()
+    assert not pace.is_wanted
     assert pace.take(3, now=1.0) == 0
     assert pace.wait_seconds(now=1.0) > 0
-    assert pace.wanted.is_set()
+    assert pace.is_wanted
+    assert bell.is_set()
 
 
 def test_what_nobody_came_for_lapses_and_what_was_never_begun_is_not_lost():

@@ -8,19 +8,24 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scans.adapters import DatabaseBudget
 from scans.admin.overview import overview
 from scans.api.metrics import CONTENT_TYPE, exposition
-from scans.models import ScanJob, TargetState, WorkerHeartbeat
+from scans.models import RestartReason, ScanJob, TargetState, WorkerHeartbeat
 from scans.selectors.metrics import Family, Sample, metric_families
+from scans.selectors.readiness import needs_reaping
 from scans.selectors.workers import workers
 from scans.services import doctor, heartbeats
-from scans.services.aggregates import count_job, fold
+from scans.services.aggregates import count_job, fold, rebuild
 from scans.services.audit import COMMAND_LINE
 from scans.services.keys import create_key
+from scans.services.restarts import count_restarts
+from scans.supervisor.programs import QUEUES, WEB
 from tests.factories import make_job, make_report, make_result
 
 TOKEN = "a-token-for-the-monitor-0123456789"
@@ -56,6 +61,13 @@ def parse(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
         assert labels not in found[name], "a sample stands once"
         found[name][labels] = float(match[3])
     return found
+
+
+def set_the_hosts_clock(monkeypatch, *, hours: int) -> None:
+    """Let this host's clock be wrong from now on. On SQLite there is no other host, and no other clock."""
+    if connection.vendor == "postgresql":
+        true_now = timezone.now
+        monkeypatch.setattr(timezone, "now", lambda: true_now() + timedelta(hours=hours))
 
 
 def unescaped(text: str) -> str:
@@ -98,6 +110,10 @@ def test_an_empty_installation_has_zeros_where_alerts_look(client):
     assert found["targets_open"] == {"pending": 0, "leased": 0, "scanned": 0}
     assert found["queue_targets"] == found["queue_age_seconds"] == {"scan": 0, "ai": 0}
     assert found["workers"] == {"supervisor": 0, "slice": 0}
+    assert found["targets_per_second"] == {"": 0}
+    assert found["source_blocked_seconds"] == {"ip-api": 0}
+    programs = (WEB, *QUEUES)
+    assert found["restarts"] == {f"{name},{why}": 0 for name in programs for why in ("died", "killed", "stalled")}
     assert len(found["build"]) == 1
 
 
@@ -120,6 +136,7 @@ def test_the_numbers_are_those_of_the_rows(client):
     assert 90 <= found["queue_age_seconds"]["scan"] < 120
     assert 40 <= found["queue_age_seconds"]["ai"] < 70
     assert sum(found["targets_finished_last_minute"].values()) == 2
+    assert found["targets_per_second"] == {"": pytest.approx(2 / 60)}
     assert found["jobs_finished_last_minute"] == {"": 1}
 
 
@@ -131,6 +148,30 @@ def test_totals_grow_with_what_ends_and_a_purge_takes_nothing_away(client):
     fold()
     row.job.delete()
     assert read(client)["jobs_finished"] == before == {"complete": 1}
+
+
+@pytest.mark.django_db
+def test_restarts_add_up_over_supervisors_and_neither_a_fold_nor_counting_again_loses_them(client):
+    count_restarts({})
+    count_restarts({("scan", RestartReason.STALLED): 1, ("web", RestartReason.DIED): 2})
+    count_restarts({("scan", RestartReason.STALLED): 1})
+    before = read(client)["restarts"]
+    assert {name: n for name, n in before.items() if n} == {"scan,stalled": 2, "web,died": 2}
+    fold()
+    make_result(make_report("127.66.22.1"))
+    tomorrow = timezone.now().date() + timedelta(days=1)
+    assert rebuild(until=tomorrow) == 1
+    assert read(client)["restarts"] == before
+
+
+@pytest.mark.django_db
+def test_a_source_whose_quota_is_used_up_says_for_how_long_whatever_this_hosts_clock_says(client, monkeypatch):
+    budget = DatabaseBudget()
+    budget.draw("ip-api", per_minute=15)
+    set_the_hosts_clock(monkeypatch, hours=1)
+    budget.observe("ip-api", remaining=0, resets_in_seconds=40)
+    assert 30 < read(client)["source_blocked_seconds"]["ip-api"] <= 40
+    assert 30 < budget.draw("ip-api", per_minute=15) <= 40
 
 
 @pytest.mark.django_db
@@ -146,12 +187,12 @@ def test_only_living_workers_count(client):
 @pytest.mark.django_db
 def test_it_takes_as_many_queries_however_much_there_is(django_assert_num_queries):
     metric_families()
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(9 + (connection.vendor == "postgresql")):  # which is asked for the time
         metric_families()
     for number in range(5):
         make_job("8.8.8.8", "8.8.4.4")
         make_result(make_report(f"127.66.22.{number}"))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(9 + (connection.vendor == "postgresql")):  # which is asked for the time
         metric_families()
 
 
@@ -219,6 +260,22 @@ def test_a_host_whose_own_clock_is_wrong_sees_who_works_all_the_same(client, mon
         assert overview().supervisors == 1
         assert list(doctor.workers()) == []
         assert {finding.where for finding in doctor.clocks()} <= {"the database"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_host_whose_own_clock_is_wrong_knows_how_long_jobs_have_waited(client, settings, monkeypatch, hours):
+    settings.MAX_QUEUE_AGE_SECONDS = 60
+    first, old = (make_job("8.8.8.8", created_at=timezone.now() - timedelta(seconds=age)) for age in (10, 30))
+    set_the_hosts_clock(monkeypatch, hours=hours)
+    assert (needs_reaping(first), needs_reaping(old)) == (False, True)
+    assert 30 <= read(client)["queue_age_seconds"]["scan"] < 60
+    assert list(doctor.backlog()) == []
+    reply = client.post("/scan", {"ip_addresses": ["8.8.4.4"]}, content_type="application/json")
+    assert reply.status_code == 202, reply.content
+    with heartbeats.beating(uuid4(), WorkerHeartbeat.Kind.SUPERVISOR):
+        assert "warnings" not in client.get("/readyz").json()
+    assert 30 <= read(client)["queue_age_seconds"]["scan"] < 60
 
 
 @pytest.mark.django_db

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlencode
@@ -24,8 +24,10 @@ from uuid import uuid4
 
 import pytest
 from django.db import transaction
+from django.db.models import F
 
-from scans.models import WorkerHeartbeat
+from scans.models import EVERYBODY, CountKind, DailyCount, RestartReason, WorkerHeartbeat
+from scans.selectors.counts import count_sums
 from scans.services import heartbeats
 from scans.supervisor import watchdog
 from scans.supervisor.child import LAUNCH, LONGEST_PAUSE_SECONDS, Child
@@ -138,8 +140,14 @@ def test_a_stalled_cluster_and_a_killed_one_are_replaced_and_their_work_goes_on(
         assert "scan ended with code -9: started again in 0.5 s" in stack.text()
         dark.release()
         assert becomes(lambda: all(stack.is_complete(token) for token in tokens)), stack.text()
+    for reason in ("stalled", "killed"):
+        assert f'ipscanner_restarts_total{{program="scan",reason="{reason}"}} 1\n' in metrics(stack)
     assert stack.stop() < STOP_SECONDS
     assert stack.descendants() == {}
+
+
+def metrics(stack: Stack) -> str:
+    return stack.request("GET", "/metrics").text
 
 
 def has_other_cluster(stack: Stack, former: int) -> bool:
@@ -329,6 +337,31 @@ def test_a_database_that_keeps_it_waiting_delays_the_stop_by_little_and_the_flag
     housekeeping.end()
     housekeeping.join(5)
     assert not WorkerHeartbeat.objects.filter(pk=key).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_restarts_are_counted_once_also_those_of_a_time_without_database():
+    key = uuid4()
+    housekeeping = Housekeeping(key, [])
+    housekeeping.restarts.put(("scan", RestartReason.DIED))
+    housekeeping.start()
+    assert becomes(lambda: restarts() == {"scan:died": 1})
+    with transaction.atomic():
+        heartbeats.beat(key)
+        DailyCount.objects.update(n=F("n"))  # on SQLite nobody else may write now
+        for _ in range(2):
+            housekeeping.restarts.put(("web", RestartReason.KILLED))
+        time.sleep(5)
+    assert becomes(lambda: restarts() == {"scan:died": 1, "web:killed": 2}, seconds=20)
+    housekeeping.restarts.put(("ai", RestartReason.STALLED))  # shortly before the end
+    housekeeping.ask_to_stop()
+    housekeeping.end()
+    housekeeping.join(5)
+    assert restarts() == {"scan:died": 1, "web:killed": 2, "ai:stalled": 1}
+
+
+def restarts() -> dict[str, int]:
+    return count_sums(EVERYBODY, [CountKind.RESTART], since=date(2000, 1, 1)).of(CountKind.RESTART)
 
 
 @pytest.mark.django_db

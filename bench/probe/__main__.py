@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.lab import network, truth
 from bench.probe import floor, tables
 from bench.probe.peers import OURS, PEERS
-from bench.probe.runs import measure
+from bench.probe.runs import compile_all, measure
 
 CELLS = "lan:w1,wan40:w1,lossy80:w1,lan:w2,wan40:w2,lossy80:w2,lan:w3,lan:w4,lossy80:w6,lan:w7"
 
@@ -38,6 +38,7 @@ def compare(arguments: argparse.Namespace, workloads: dict[str, truth.Workload])
     """Run cell after cell, the tools of each in a new order every round, and print as it goes."""
     tools = [OURS, *filter(None, arguments.peers.split(","))]
     rows, stops_at = [], time.monotonic() + arguments.budget
+    compile_all()
     for cell in arguments.cells.split(","):
         profile, _, name = cell.partition(":")
         network.use(profile)

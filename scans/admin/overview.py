@@ -85,7 +85,7 @@ def overview() -> Overview:
         slices=beats[WorkerHeartbeat.Kind.SLICE],
         sources=sources,
         sampled=sampled,
-        blocked=list(RateBucket.objects.filter(blocked_until__gt=now).order_by("name")),
+        blocked=list(RateBucket.objects.filter(blocked_until__gt=clock.ago(timedelta(0))).order_by("name")),
         failed_logins=failed_logins,
         is_more=is_more,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -14,6 +13,7 @@ from rest_framework.views import APIView
 
 from scans import selectors
 from scans.api.documents import HealthSerializer
+from scans.models import clock
 from scans.selectors.metrics import queue_age_seconds
 from scans.services.admission import is_disk_full
 
@@ -67,7 +67,7 @@ def _disk_warnings() -> list[str]:
 
 
 def _queue_warnings() -> list[str]:
-    waited = queue_age_seconds(timezone.now())
+    waited = queue_age_seconds(clock.now())
     if not 0 < settings.MAX_QUEUE_AGE_SECONDS < waited:
         return []
     return [f"New jobs are refused, the oldest has waited {int(waited):,} s for a worker: start more workers."]

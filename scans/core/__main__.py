@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="address, CIDR, range a-b, host name or URL")
     parser.add_argument("-l", "--list", metavar="FILE", help="read targets from a file, - for standard input")
     parser.add_argument("--ports", default="default", help=f'"22,80,8000-8100" or one of: {", ".join(PROFILES)}')
-    parser.add_argument("--probe-only", action="store_true", help="ask no intelligence source")
+    parser.add_argument("--probe-only", action="store_true", help="ask no intelligence source and no open port what it is")
     parser.add_argument("--allow", action="append", default=[], metavar="CIDR", help="take this network into scope")
     parser.add_argument("--rate", type=float, metavar="N", help="new connections a second to global addresses, 0: no limit")
     parser.add_argument("--per-host", type=int, metavar="N", help="probes in flight to one host, 0: no limit of its own")
@@ -82,10 +82,17 @@ def _options(args: argparse.Namespace) -> Options:
     options = Options.from_env(os.environ)
     given = {"rate_per_second": args.rate, "per_host": args.per_host, "max_inflight": args.max_inflight}
     chosen = {name: value for name, value in given.items() if value is not None}
+    if chosen.get("rate_per_second") == 0:
+        chosen["network_per_second"] = 0  # who wants no limit means that one, too
     if bad := [name for name, value in chosen.items() if not 0 <= value < 1e9]:
         raise _UsageError(f"{bad[0]} must be 0 (no limit) or more.")
     allow = (*options.scope.allow, *(_network(text) for text in args.allow))
-    return replace(options, probe=replace(options.probe, **chosen), scope=replace(options.scope, allow=allow))
+    return replace(
+        options,
+        probe=replace(options.probe, **chosen),
+        scope=replace(options.scope, allow=allow),
+        fingerprint=replace(options.fingerprint, is_on=options.fingerprint.is_on and not args.probe_only),
+    )
 
 
 def _network(text: str) -> IPNetwork:

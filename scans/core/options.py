@@ -35,6 +35,7 @@ class ProbeOptions:
     """Budgets of the probe stage. 0 means: no limit of its own (descriptors still bound max_inflight)."""
 
     rate_per_second: float = 2000  # new connections a second to global addresses; allowed private ones are not paced
+    network_per_second: float = 1000  # of these, to addresses of one network: a /24, or a /48 of IPv6
     max_inflight: int = 4000
     per_host: int = 128
     attempts: int = 2
@@ -47,6 +48,16 @@ class ResolveOptions:
     timeout_seconds: float = 10
     max_addresses: int = 8
     threads: int = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FingerprintOptions:
+    """Whether open ports are asked what they are, and how much patience there is for it."""
+
+    is_on: bool = True
+    seconds: float = 5  # for one service, whatever it does; all services of one address have twice as long together
+    max_inflight: int = 512  # conversations at once, in all and with one address
+    per_host: int = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +90,7 @@ class Options:
     scope: ScopeOptions = field(default_factory=ScopeOptions)
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     resolve: ResolveOptions = field(default_factory=ResolveOptions)
+    fingerprint: FingerprintOptions = field(default_factory=FingerprintOptions)
     intel: IntelOptions = field(default_factory=IntelOptions)
     ai: AiOptions = field(default_factory=AiOptions)
 
@@ -96,11 +108,16 @@ class Options:
             scope=ScopeOptions(allow=allow, deny=_networks(env, "SCAN_DENY_NETWORKS"), treat_as_global=treat_as_global),
             probe=ProbeOptions(
                 rate_per_second=_number(env, "PROBE_RATE", 2000),
+                network_per_second=_number(env, "PROBE_NETWORK_RATE", 1000),
                 max_inflight=int(_number(env, "PROBE_MAX_INFLIGHT", 4000)),
                 per_host=int(_number(env, "PROBE_PER_HOST", 128)),
                 attempts=int(_number(env, "PROBE_ATTEMPTS", 2, low=1, high=5)),
             ),
             resolve=ResolveOptions(timeout_seconds=_number(env, "DNS_TIMEOUT_SECONDS", 10, low=0.1, high=60)),
+            fingerprint=FingerprintOptions(
+                is_on=_flag(env, "FINGERPRINT", is_on=True),
+                seconds=_number(env, "FINGERPRINT_SECONDS", 5, low=0.5, high=30),
+            ),
             intel=IntelOptions(
                 offline=_flag(env, "OFFLINE"),
                 ip_api_base_url=_url(env, "IP_API_BASE_URL", "http://ip-api.com"),
@@ -142,8 +159,8 @@ def _number(env: Mapping[str, str], name: str, default: float, *, low: float = 0
     return value
 
 
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    text = env.get(name, "").strip().lower()
+def _flag(env: Mapping[str, str], name: str, *, is_on: bool = False) -> bool:
+    text = env.get(name, "").strip().lower() or ("1" if is_on else "0")
     if text not in TRUE | FALSE:
         raise OptionError(f"{name}={text!r} is neither 1 nor 0.")
     return text in TRUE

@@ -43,16 +43,22 @@ class Budget(Protocol):
 
 
 class Pace(Protocol):
-    """A rate of new connections. Each attempt counts, because the network sees each."""
+    """How fast new connections to global addresses may be made: in all, and to each network of them (a /24 or a /48).
 
-    def take(self, wanted: int, *, now: float) -> int:
-        """As many as may be made now, up to the wanted."""
+    Each attempt counts, because the network sees each.
+    """
 
-    def put_back(self, unused: int) -> None:
+    def take(self, wanted: int, address: IPAddress, *, ahead: int, now: float) -> int:
+        """As many as may be made there now, up to the wanted. `ahead`: how many will still be wanted, these included."""
+
+    def put_back(self, unused: int, address: IPAddress) -> None:
         """Return what was taken for connections that were never begun."""
 
     def wait_seconds(self, *, now: float) -> float:
-        """How long until one may be made; 0.0 if one may."""
+        """How long until one may be made in all; 0.0 if one may."""
+
+    def rest_seconds(self, wanted: int, address: IPAddress, *, now: float) -> float:
+        """How long to leave an address alone that got nothing; 0.0 if it is not its network that has none left."""
 
 
 class MemoryCache:

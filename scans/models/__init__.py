@@ -1,7 +1,7 @@
 """The rows: jobs and results, who may ask, what intelligence said, counts by day, and what keeps the work going."""
 
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
-from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount
+from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount, RestartReason
 from scans.models.intel import SourceReply
 from scans.models.jobs import (
     FINISHED_JOB_STATES,
@@ -43,6 +43,7 @@ __all__ = [
     "JobTag",
     "Mode",
     "RateBucket",
+    "RestartReason",
     "ScanJob",
     "Scope",
     "SourceReply",

@@ -28,6 +28,15 @@ class CountKind(models.TextChoices):
     COUNTRY = "country"  # a target that was looked at; value: ISO code, or empty where no source said
     SOURCE = "source"  # what became of the question to a source about one address; value: source:state
     TIMED = "timed"  # the same, where a request was sent just then; value: source; milliseconds: of these requests
+    RESTART = "restart"  # a program that its supervisor had to start again; value: program:reason; of no owner
+
+
+class RestartReason(models.TextChoices):
+    """Why a supervisor had to start a program again."""
+
+    DIED = "died"  # it ended by itself
+    KILLED = "killed"  # by a signal: of somebody, or for want of memory
+    STALLED = "stalled"  # it did none of the work that waited, and was killed for it
 
 
 class DailyCount(models.Model):

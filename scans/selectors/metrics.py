@@ -13,9 +13,9 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from django.db.models import Count, Min
-from django.utils import timezone
 
 from ipscanner.version import version
+from scans.core.intel import SOURCES
 from scans.core.types import Level
 from scans.models import (
     EVERYBODY,
@@ -24,6 +24,7 @@ from scans.models import (
     CountKind,
     JobState,
     RateBucket,
+    RestartReason,
     ScanJob,
     TargetResult,
     TargetState,
@@ -37,6 +38,7 @@ Kind = Literal["gauge", "counter", "info"]
 PREFIX = "ipscanner"
 LAST_MINUTE = timedelta(minutes=1)
 FIRST_DAY = date(2000, 1, 1)
+PROGRAMS = ("web", "scan", "ai")  # that a supervisor keeps alive: the web server and the clusters of the queues
 LEVELS = ("", *(level.value for level in Level))  # the index of ended targets begins with the level
 
 
@@ -60,19 +62,21 @@ class Family:
 
 def metric_families() -> tuple[Family, ...]:
     """All there are; a constant number of queries."""
-    now = timezone.now()
+    now = clock.now()
+    sums = count_sums(EVERYBODY, (CountKind.TARGET, CountKind.JOB, CountKind.SOURCE, CountKind.RESTART), since=FIRST_DAY)
     return (
         _family("build", "info", "The version that answers.", [Sample(value=1, labels={"version": version()})]),
         *_open_work(now),
         *_last_minute(),
-        *_totals(count_sums(EVERYBODY, (CountKind.TARGET, CountKind.JOB, CountKind.SOURCE), since=FIRST_DAY)),
+        *_totals(sums),
         _workers(),
+        _restarts(sums),
         _blocked_sources(now),
     )
 
 
 def queue_age_seconds(now: datetime) -> float:
-    """How long the job has waited that no worker has begun and that came first; 0 if all are begun."""
+    """How long the job has waited that no worker has begun and that came first; 0 if all are begun. `now` by clock.now()."""
     return _age(ScanJob.objects.filter(state=JobState.QUEUED).aggregate(at=Min("created_at"))["at"], now)
 
 
@@ -98,16 +102,15 @@ def _last_minute() -> Iterable[Family]:
     jobs = ScanJob.objects.filter(pk__in=ended.values("job"), finished_at__gte=clock.ago(LAST_MINUTE)).count()
     text = "Targets that got their result in the last minute."
     yield _family("targets_finished_last_minute", "gauge", text, _by("level", {k or "none": n for k, n in targets.items()}))
+    per_second = sum(targets.values()) / LAST_MINUTE.total_seconds()
+    yield _family("targets_per_second", "gauge", "The same in a second, of all levels.", [Sample(value=per_second)])
     yield _family("jobs_finished_last_minute", "gauge", "Jobs that ended in the last minute.", [Sample(value=jobs)])
 
 
 def _totals(sums: Sums) -> Iterable[Family]:
     yield _family("targets_finished", "counter", "Targets that got their result.", _by("state", sums.of(CountKind.TARGET)))
     yield _family("jobs_finished", "counter", "Jobs that ended.", _by("outcome", sums.of(CountKind.JOB)))
-    answers = []
-    for name, n in sorted(sums.of(CountKind.SOURCE).items()):
-        source, _, state = name.rpartition(":")
-        answers.append(Sample(value=n, labels={"source": source, "state": state}))
+    answers = _pairs("source", "state", sums.of(CountKind.SOURCE))
     yield _family("source_answers", "counter", "What became of the questions to sources, one for each address.", answers)
 
 
@@ -118,10 +121,17 @@ def _workers() -> Family:
     return _family("workers", "gauge", text, _by("kind", found, WorkerHeartbeat.Kind))
 
 
+def _restarts(sums: Sums) -> Family:
+    every = {f"{program}:{reason}": 0 for program in PROGRAMS for reason in RestartReason} | sums.of(CountKind.RESTART)
+    text = "How often supervisors had to start a program again, and why."
+    return _family("restarts", "counter", text, _pairs("program", "reason", every))
+
+
 def _blocked_sources(now: datetime) -> Family:
     rows = RateBucket.objects.filter(blocked_until__gt=now).values_list("name", "blocked_until")
     waits = {name: (until - now).total_seconds() for name, until in rows if until}
-    return _family("source_blocked_seconds", "gauge", "How long a source's quota is still used up.", _by("source", waits))
+    samples = _by("source", waits, [source.name for source in SOURCES])
+    return _family("source_blocked_seconds", "gauge", "How long a source's quota is still used up.", samples)
 
 
 def _family(name: str, kind: Kind, text: str, samples: Iterable[Sample]) -> Family:
@@ -132,6 +142,12 @@ def _by(label: str, values: Mapping[str, float], known: Iterable[str] = ()) -> l
     """A sample for each value; the known ones are there even if there are none of them, so that alerts see a 0."""
     every = {str(name): 0.0 for name in known} | {str(name): float(value) for name, value in values.items()}
     return [Sample(value=value, labels={label: name}) for name, value in sorted(every.items())]
+
+
+def _pairs(first: str, second: str, values: Mapping[str, int]) -> list[Sample]:
+    """A sample for each value whose name is that of two, with a colon in between."""
+    named = [(*name.rpartition(":")[::2], n) for name, n in sorted(values.items())]
+    return [Sample(value=n, labels={first: a, second: b}) for a, b, n in named]
 
 
 def _age(at: datetime | None, now: datetime) -> float:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from scans.models import JobState, ScanJob, WorkerHeartbeat, clock
 
@@ -19,7 +18,7 @@ def needs_reaping(job: ScanJob) -> bool:
     """Whether a job looks stuck: no worker beats, and a lease has run out or nobody has begun."""
     if job.state == JobState.COMPLETE or has_live_supervisor():
         return False
-    return job.created_at < timezone.now() - STUCK_AFTER
+    return job.created_at < clock.now() - STUCK_AFTER
 
 
 def has_live_supervisor() -> bool:

@@ -22,9 +22,8 @@ from typing import Any, Literal
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Min, Q, Sum
-from django.utils import timezone
 
-from scans.models import OPEN_JOB_STATES, JobState, ScanJob
+from scans.models import OPEN_JOB_STATES, JobState, ScanJob, clock
 
 MEGABYTE = 1_000_000
 COME_BACK_SECONDS = {429: 30, 503: 60}
@@ -94,7 +93,7 @@ def _refuse_full_disk() -> None:
 
 
 def _refuse_overload(load: Load, targets: int) -> None:
-    waited = (timezone.now() - load.oldest_queued_at).total_seconds() if load.oldest_queued_at else 0
+    waited = (clock.now() - load.oldest_queued_at).total_seconds() if load.oldest_queued_at else 0
     if settings.MAX_QUEUE_AGE_SECONDS and waited > settings.MAX_QUEUE_AGE_SECONDS:
         detail = f"The oldest job has waited {int(waited):,} s for a worker: no new jobs until the workers have caught up."
         raise AdmissionRefusedError(503, "queue_too_old", detail)

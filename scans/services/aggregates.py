@@ -250,5 +250,5 @@ def _replace_day(day: date, by_owner: Mapping[int, Tally]) -> None:
         if connection.vendor == "postgresql":  # or a fold could put a row in between; SQLite lets in one writer anyway
             with connection.cursor() as cursor:
                 cursor.execute("LOCK TABLE scans_dailycount IN SHARE ROW EXCLUSIVE MODE")
-        DailyCount.objects.filter(day=day).delete()
+        DailyCount.objects.filter(day=day).exclude(kind=CountKind.RESTART).delete()  # of those no row is left to count again
         DailyCount.objects.bulk_create(rows, batch_size=INSERT_ROWS)

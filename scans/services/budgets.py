@@ -1,146 +1,198 @@
-"""The probe rate that all workers of all hosts share, as one row of RateBucket.
+"""Who draws the grants of a slice from the rates that all workers share (lines.py), and how large they are.
 
-The row's `tokens` is a point in time, in seconds since the epoch: until then everything is granted. To draw N connections is
-to move it on by N / rate, in one conditional UPDATE; the stretch that was added is the grant. So grants follow
-one another on one time line, whoever came first is served first, and nobody can be served twice. Where the point lies in the
-past nothing is owed: it counts as BURST_SECONDS ago, no earlier, and so the unused past is worth no more than that.
+    probe thread ── spends ──► PolitePace ─┬─ GrantedRate ◄──── RateDrawer ────┐ ◄─ serve(), in the one thread of the slice
+                                           └─ GrantedNetworks ◄─ NetworkDrawer ┘    that may wait for the database
 
-    now ──────► │ grant of A │ grant of B │ grant of A │ ◄─ the row
-
-A worker draws ahead, while half of its last grant is left, and only if its probes ask for more. Nobody has to know how many
-workers there are: the length of the line tells. Is it long, everybody asks for less; is it short, everybody for a little
-more; which makes the shares equal in the end (additive increase, multiplicative decrease: Chiu and Jain, 1989).
-A worker that is killed loses its grant, and a slow database makes the probes wait: none is sent without one.
+A worker draws only if its probes ask for more: from the rate ahead, while half of its last grant is left; from networks for
+many at once. Nobody has to know how many workers there are: the length of the line tells. Is it long, everybody asks for
+less; is it short, everybody for a little more; which makes the shares equal in the end (additive increase, multiplicative
+decrease: Chiu and Jain, 1989). A worker that is killed loses its grants, and a slow database makes the probes wait: none is
+sent without a grant of the rate, and only the first few to a network without one of the network's (docs/decisions/0007).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
 
-from django.db import DatabaseError, connection, transaction
-from django.db.models import Case, F, FloatField, Func, Q, Value, When
-from django.db.models.functions import Greatest
-from django.utils import timezone
+from django.db import DatabaseError, connection
 
-from scans.core.probe.grants import Grant, GrantedPace
-from scans.models import RateBucket
+from scans.core.probe.grants import Grant, GrantedRate
+from scans.core.probe.network_grants import GrantedNetworks
+from scans.core.probe.pacing import TokenBucket
+from scans.core.probe.politeness import NetworkKey, PolitePace, network_text
+from scans.services import lines
+from scans.services.lines import MOST_SECONDS
 
 log = logging.getLogger(__name__)
 
-NAME = "probes"
-BURST_SECONDS = 0.1  # of the rate, at once, after a pause
-HORIZON_SECONDS = 1.0  # how long the line may be for one more to join it
-CLOCK_SECONDS = 5.0  # a line longer than it could have become was written by a clock that was ahead
-
 FIRST_SECONDS = 0.1  # the grants: as many connections as the whole rate makes in so long
 LEAST_SECONDS = 0.002
-MOST_SECONDS = 1 / 3  # a worker alone draws three times a second, however high the rate
 MORE_SECONDS = 1 / 60  # added after a short line
 LESS = 0.7  # what is left after a long one
 LONG_LINE_SECONDS = 0.4
 AWAY_SECONDS = 1.0  # until the next attempt after a failure of the database
 TRY_AGAIN_SECONDS = (0.05, 0.15)  # at random, after a refusal: the refused must not come back in step
 
+FIRST_NETWORK_SECONDS = 0.2
+TOGETHER_SECONDS = 0.2  # between two draws for networks: those that want one meanwhile share the next
+MOST_NETWORKS = 200  # in one draw; the others have theirs in the next
+
 
 class ProbeGrants:
-    """The grants of one slice. The thread that calls `serve` is the only one that touches the database."""
+    """The grants of one slice. The thread that calls `serve` is the only one that touches the database. 0: no limit."""
 
-    def __init__(self, *, per_second: float) -> None:
-        self.pace = GrantedPace() if per_second else None  # None: no limit, nothing to draw
-        self._per_second = per_second
-        self._size_seconds = FIRST_SECONDS
-        self._try_at = 0.0
+    def __init__(self, *, per_second: float, network_per_second: float) -> None:
+        self._bell = threading.Event()
+        rate = RateDrawer(self._bell, per_second=per_second) if per_second else None
+        networks = NetworkDrawer(self._bell, per_second=network_per_second) if network_per_second else None
+        self._drawers = [drawer for drawer in (rate, networks) if drawer]
+        free = TokenBucket(per_second=0)
+        pace = PolitePace(rate.grants if rate else free, networks.grants if networks else None)
+        self.pace = pace if self._drawers else None  # None: no limit, nothing to draw
 
     def serve(self, ended: threading.Event, seconds: float) -> bool:
         """Draw whatever the probes want for so long. Returns early, and True, when `ended` is set and `wake` called."""
-        pace, until = self.pace, time.monotonic() + seconds
-        if pace is None:
-            return ended.wait(seconds)
-        while not ended.is_set() and (now := time.monotonic()) < until:
-            if now < self._try_at:
-                ended.wait(min(self._try_at, until) - now)
-            elif pace.wanted.wait(until - now) and not ended.is_set():
-                self._draw(pace)
-        if not ended.is_set():
-            self._hand_back(pace.withdraw(now=time.monotonic()))
+        until = time.monotonic() + seconds
+        while True:
+            self._bell.clear()  # first: whatever rings from here on is heard below
+            if ended.is_set():
+                return True
+            now = time.monotonic()
+            if now >= until:
+                break
+            due_at = min((drawer.due_at() for drawer in self._drawers), default=until)
+            if due_at > now:
+                self._bell.wait(min(due_at, until) - now)
+            else:
+                self._draw(now)
+        for drawer in self._drawers:
+            drawer.tidy()
         return ended.is_set()
 
     def wake(self) -> None:
         """Have `serve` look at its event at once. For another thread."""
-        if self.pace is not None:
-            self.pace.wanted.set()
+        self._bell.set()
 
     def end(self) -> None:
         """Give back what was not spent."""
-        if self.pace is not None:
-            self._hand_back(self.pace.withdraw())
+        for drawer in self._drawers:
+            drawer.end()
 
-    def _draw(self, pace: GrantedPace) -> None:
-        count = max(1, int(self._per_second * self._size_seconds))
-        try:
-            wait = draw(count, per_second=self._per_second)
-        except DatabaseError as error:  # it may be back in a moment, and until then the probes wait
-            log.warning("no grant for the probes could be drawn: %s", error)
-            connection.close_if_unusable_or_obsolete()
-            self._try_at = time.monotonic() + AWAY_SECONDS
-            return
+    def _draw(self, now: float) -> None:
+        for drawer in self._drawers:
+            if drawer.due_at() > now:
+                continue
+            try:
+                drawer.draw()
+            except DatabaseError as error:  # it may be back in a moment, and until then the probes wait
+                log.warning("no grant for the probes could be drawn: %s", error)
+                connection.close_if_unusable_or_obsolete()
+                drawer.not_before = time.monotonic() + AWAY_SECONDS
+
+
+class RateDrawer:
+    """Draws from the rate of all probes."""
+
+    def __init__(self, bell: threading.Event, *, per_second: float) -> None:
+        self.grants = GrantedRate(bell)
+        self.not_before = 0.0
+        self._per_second = per_second
+        self._share = Share(first_seconds=FIRST_SECONDS)
+
+    def due_at(self) -> float:
+        """When to draw; infinity if nothing is wanted."""
+        return self.not_before if self.grants.is_wanted else math.inf
+
+    def draw(self) -> None:
+        """Draw once."""
+        seconds = self._share.seconds
+        count = max(1, int(self._per_second * seconds))
+        wait = lines.draw(count, per_second=self._per_second)
         now = time.monotonic()
         if wait is None:
-            self._try_at = now + random.uniform(*TRY_AGAIN_SECONDS)  # noqa: S311 - no secret
+            self.not_before = now + _a_moment()
         else:
-            pace.put(Grant(count=count, starts_at=now + wait, per_second=self._per_second), enough=count // 2)
+            self.grants.put(Grant(count=count, starts_at=now + wait, per_second=self._per_second), enough=count // 2)
         # Half of the last grant is in the line already; with the other half everybody sees the same line, large or small.
-        is_long = wait is None or wait + self._size_seconds / 2 > LONG_LINE_SECONDS
-        size = self._size_seconds * LESS if is_long else self._size_seconds + MORE_SECONDS
-        self._size_seconds = min(MOST_SECONDS, max(LEAST_SECONDS, size))
+        self._share.adapt(None if wait is None else wait + seconds / 2)
+
+    def tidy(self) -> None:
+        """Give back what has lapsed."""
+        self._hand_back(self.grants.withdraw(now=time.monotonic()))
+
+    def end(self) -> None:
+        """Give back everything."""
+        self._hand_back(self.grants.withdraw())
 
     def _hand_back(self, unused: int) -> None:
         if unused:
-            hand_back(unused, per_second=self._per_second)
+            lines.hand_back(unused, per_second=self._per_second)
 
 
-def draw(count: int, *, per_second: float) -> float | None:
-    """Draw so many connections. Returns the seconds until the first may be made, below zero for a burst; None: not now."""
-    with transaction.atomic():
-        wait = _drawn(count / per_second)
-        if wait is None and not RateBucket.objects.filter(name=NAME).exists():
-            full = RateBucket(name=NAME, tokens=0.0, counted_at=timezone.now())
-            RateBucket.objects.bulk_create([full], ignore_conflicts=True)
-            wait = _drawn(count / per_second)
-    return wait
+class NetworkDrawer:
+    """Draws from the rates of networks: for all at once that want a grant, and no more often than TOGETHER_SECONDS."""
+
+    def __init__(self, bell: threading.Event, *, per_second: float) -> None:
+        self.grants = GrantedNetworks(bell, per_second=per_second)
+        self.not_before = 0.0
+        self._per_second = per_second
+        self._shares: dict[NetworkKey, Share] = {}
+        self._refused: dict[NetworkKey, float] = {}  # until when not to try again
+
+    def due_at(self) -> float:
+        """When to draw; infinity if nothing is wanted."""
+        wanting = self.grants.wanting()
+        return max(self.not_before, min(self._refused.get(network, 0.0) for network in wanting)) if wanting else math.inf
+
+    def draw(self) -> None:
+        """Draw once for each network that wants a grant now."""
+        now = time.monotonic()
+        self.not_before = now + TOGETHER_SECONDS
+        wanting = [one for one in self.grants.wanting().items() if self._refused.get(one[0], 0.0) <= now]
+        counts = {network: self._count(network, asked) for network, asked in wanting[:MOST_NETWORKS]}
+        unpaid = {network: self.grants.unpaid(network) / self._per_second for network in counts}
+        seconds = {network_text(network): count / self._per_second + unpaid[network] for network, count in counts.items()}
+        waits = lines.draw_networks(seconds)
+        now = time.monotonic()
+        for network, count in counts.items():
+            wait = waits[network_text(network)]
+            if wait is None:
+                self._refused[network] = now + _a_moment()
+            else:
+                starts_at = now + wait + unpaid[network]
+                self.grants.put(network, Grant(count=count, starts_at=starts_at, per_second=self._per_second))
+            self._shares[network].adapt(None if wait is None else wait + count / self._per_second / 2)
+
+    def tidy(self) -> None:
+        """Nothing lapses."""
+
+    def end(self) -> None:
+        """Give back everything."""
+        if unused := self.grants.withdraw():
+            lines.hand_back_networks({network_text(n): count / self._per_second for n, count in unused.items()})
+
+    def _count(self, network: NetworkKey, asked: int) -> int:
+        share = self._shares.setdefault(network, Share(first_seconds=FIRST_NETWORK_SECONDS))
+        wanted = max(asked, self.grants.free)  # where one host wants a few, others of its network soon will
+        return max(1, min(wanted, int(self._per_second * share.seconds)))
 
 
-def hand_back(count: int, *, per_second: float) -> None:
-    """Return connections that were drawn and not made: whoever draws next begins so much earlier."""
-    RateBucket.objects.filter(name=NAME).update(tokens=F("tokens") - count / per_second)
+class Share:
+    """How much to ask for: the seconds of a line that one grant may take up."""
+
+    def __init__(self, *, first_seconds: float) -> None:
+        self.seconds = first_seconds
+
+    def adapt(self, line_seconds: float | None) -> None:
+        """Learn how long the line is with us in it; None: too long to join."""
+        is_long = line_seconds is None or line_seconds > LONG_LINE_SECONDS
+        seconds = self.seconds * LESS if is_long else self.seconds + MORE_SECONDS
+        self.seconds = min(MOST_SECONDS, max(LEAST_SECONDS, seconds))
 
 
-def _drawn(seconds: float) -> float | None:
-    """Lengthen the line, if it is short enough. The update locks the row, so what is read after it is our own."""
-    now = _Now()
-    row = RateBucket.objects.filter(name=NAME)
-    is_impossible = Q(tokens__gt=now + Value(HORIZON_SECONDS + CLOCK_SECONDS + max(seconds, MOST_SECONDS)))
-    begins = Case(When(is_impossible, then=now), default=Greatest(F("tokens"), now - Value(BURST_SECONDS)))
-    may_join = Q(tokens__lt=now + Value(HORIZON_SECONDS)) | is_impossible
-    if not row.filter(may_join).update(tokens=begins + Value(seconds), counted_at=timezone.now()):
-        return None
-    (left,) = row.values_list(F("tokens") - _Now(), flat=True)
-    return float(left) - seconds
-
-
-class _Now(Func):
-    """The time in seconds, by the one clock that all who draw have in common: the database's, or this machine's."""
-
-    function = "EXTRACT"
-    template = "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
-    output_field = FloatField()
-
-    def as_sqlite(self, *_args: object, **_kwargs: object) -> tuple[str, tuple[float]]:  # type: ignore[override] # the stubs know no float
-        """Read when the statement is put together, which is when the lock of the transaction is held."""
-        return "%s", (time.time(),)
-
-
-__all__ = ["BURST_SECONDS", "NAME", "ProbeGrants", "draw", "hand_back"]
+def _a_moment() -> float:
+    return random.uniform(*TRY_AGAIN_SECONDS)  # noqa: S311 - no secret

@@ -298,7 +298,7 @@ def stuck_jobs() -> Iterator[Finding]:
 
 def backlog() -> Iterator[Finding]:
     """The queue is short."""
-    waited = queue_age_seconds(timezone.now())
+    waited = queue_age_seconds(clock.now())
     if 0 < settings.MAX_QUEUE_AGE_SECONDS < waited:
         text = f"The oldest job has waited {int(waited):,} s: new jobs are refused."
         yield _error("backlog", text, "queue", "Start more workers: Q_WORKERS, or manage.py worker on a further host.")

@@ -14,7 +14,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from scans.conf import max_probes, max_targets, scanner_options
 from scans.core.pipeline import Item, refusal
@@ -22,7 +21,7 @@ from scans.core.policy import Decision, ScopePolicy
 from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.targets import Rejected, TargetError, fold, parse_target, read_items
 from scans.core.types import Report, Target
-from scans.models import AiChoice, JobTag, Mode, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.models import AiChoice, JobTag, Mode, ScanJob, TargetAddress, TargetResult, TargetState, clock
 from scans.services import aggregates, audit
 from scans.services.admission import admit
 from scans.services.audit import Action
@@ -98,7 +97,7 @@ def submit_scan(request: ScanRequest) -> ScanJob:
     Raises InvalidSubmissionError or AdmissionRefusedError, and then stores nothing.
     """
     plan = plan_scan(request)
-    now = timezone.now()
+    now = clock.now()
     refusals = _refusals(plan, request.ports, now=now)
     job = ScanJob(
         owner_id=request.owner,

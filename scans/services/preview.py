@@ -6,7 +6,8 @@ plan_scan ─┬─► preview_scan: the document that the API answers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from scans.conf import max_targets, scanner_options
 from scans.core.policy import Decision
 from scans.core.ports import compact
 from scans.core.probe.patience import BACKOFF, NOBODY_HEARD_SECONDS
+from scans.core.probe.politeness import network_of
 from scans.core.targets import expand
 from scans.core.types import Target
 from scans.services.jobs import Plan, ScanRequest, SubmittedItem, plan_scan, rejected_list
@@ -101,12 +103,24 @@ def _seconds(plan: Plan, ports: int) -> tuple[float, float]:
         return 0.0, 0.0
     options = scanner_options().probe
     silence = sum(NOBODY_HEARD_SECONDS * BACKOFF**attempt for attempt in range(options.attempts))
-    judged = [plan.decisions.get(target.key) for target in plan.targets]
-    paced = sum(decision is None or decision.is_global for decision in judged) * ports
+    networks = Counter(_paced_networks(plan))
+    paced, together = networks.total() * ports, max(networks.values(), default=0) * ports
     pace = paced / options.rate_per_second if options.rate_per_second else 0.0
+    if options.network_per_second:
+        pace = max(pace, together / options.network_per_second)
     places = plan.probes * silence / options.max_inflight if options.max_inflight else 0.0
     one_host = (ports / options.per_host if options.per_host else 1.0) * silence
     return OVERHEAD_SECONDS + pace, OVERHEAD_SECONDS + max(options.attempts * pace, places, one_host, silence)
+
+
+def _paced_networks(plan: Plan) -> Iterator[Hashable]:
+    """The network of each public target, and for each name one of its own."""
+    for target in plan.targets:
+        decision = plan.decisions.get(target.key)
+        if target.address is None:
+            yield target.key
+        elif decision is not None and decision.is_global:
+            yield network_of(target.address)
 
 
 def preview_scan(request: ScanRequest) -> dict[str, Any]:

@@ -45,7 +45,8 @@ WORK_PROBES = 8192  # planned at once, about four seconds of work
 def run_slice() -> int:
     """Scan rows until none is left or the time is up. Returns how many were finished."""
     lease = uuid4()
-    grants = ProbeGrants(per_second=scanner_options().probe.rate_per_second)
+    budgets = scanner_options().probe
+    grants = ProbeGrants(per_second=budgets.rate_per_second, network_per_second=budgets.network_per_second)
     tools, claimed = make_tools(stop=threading.Event(), pace=grants.pace), claims.Claims(lease)
     with heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE):
         control = _Control(lease, tools, claimed, grants)

@@ -1,4 +1,4 @@
-"""The housekeeping thread: heartbeat, reaper and watchdog, every two seconds.
+"""The housekeeping thread: heartbeat, reaper, watchdog and what is to be counted or forgotten, every two seconds.
 
 A database may keep its caller waiting for twenty seconds (SQLite, while another process writes) or fail for hours. A
 thread of its own can wait and try again while the main thread goes on to answer signals.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from scans.models import WorkerHeartbeat
-from scans.services import aggregates, heartbeats, reaper
+from scans.models import RestartReason, WorkerHeartbeat
+from scans.services import aggregates, heartbeats, lines, reaper, restarts
 from scans.supervisor import watchdog
 from scans.supervisor.child import Child
 from scans.supervisor.clockwatch import ClockWatch
@@ -30,11 +32,13 @@ END_SECONDS = 0.5
 
 
 class Housekeeping(threading.Thread):
-    """Runs from `start` to `end`; `stalled` holds the clusters that want to be killed."""
+    """Runs from `start` to `end`; `stalled` holds the clusters that want to be killed, `restarts` takes what was."""
 
     def __init__(self, identity: UUID, clusters: Sequence[Child]) -> None:
         super().__init__(name="housekeeping", daemon=True)
         self.stalled: set[Child] = set()
+        self.restarts: SimpleQueue[tuple[str, RestartReason]] = SimpleQueue()  # a program's name, and why
+        self._uncounted: Counter[tuple[str, RestartReason]] = Counter()
         self._identity = identity
         self._watchdogs = {cluster: watchdog.Watchdog() for cluster in clusters}
         self._clock = ClockWatch()
@@ -66,6 +70,7 @@ class Housekeeping(threading.Thread):
                 self._has_asked.set()
                 if self._ended.wait(FLAG_ROUND_SECONDS):
                     break
+            self._attempt("restarts", self._count_restarts)
             self._attempt("good-bye", lambda: heartbeats.end(self._identity))
         finally:
             connection.close()
@@ -74,7 +79,9 @@ class Housekeeping(threading.Thread):
         """Each part for itself: a row that breaks the reaper must not blind the watchdog."""
         self._attempt("heartbeat", self._beat)
         self._attempt("reaper", reaper.reap)
+        self._attempt("restarts", self._count_restarts)
         self._attempt("counts", aggregates.fold)
+        self._attempt("networks", lines.forget_networks)
         self._attempt("watchdog", self._watch)
         self._attempt("clock", self._clock.look)
 
@@ -96,6 +103,13 @@ class Housekeeping(threading.Thread):
     def _beat(self) -> None:
         if not heartbeats.beat(self._identity):
             heartbeats.begin(self._identity, WorkerHeartbeat.Kind.SUPERVISOR)
+
+    def _count_restarts(self) -> None:
+        """Those of a time without database are kept until there is one."""
+        while not self.restarts.empty():
+            self._uncounted[self.restarts.get()] += 1
+        restarts.count_restarts(self._uncounted)
+        self._uncounted.clear()
 
     def _watch(self) -> None:
         pids = {cluster.name: cluster.pid for cluster in self._watchdogs}

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from scans.models import RestartReason
 from scans.supervisor.child import Child
 from scans.supervisor.errors import StartError
 from scans.supervisor.housekeeping import Housekeeping
@@ -61,6 +62,7 @@ class Supervisor:
             child = self._housekeeping.stalled.pop()
             log.error("the cluster %s does none of the work that waits: killed, to be started again", child.name)
             child.kill()
+            self._housekeeping.restarts.put((child.name, RestartReason.STALLED))
 
     def _keep_alive(self, child: Child) -> None:
         if child.has_ended():
@@ -72,6 +74,8 @@ class Supervisor:
                     f"The web server ended {child.quick_deaths} times in a row (code {code}): see the lines above."
                 )
             log.error("%s ended with code %s: started again in %g s", child.name, code, seconds)
+            reason = RestartReason.KILLED if code < 0 else RestartReason.DIED
+            self._housekeeping.restarts.put((child.name, reason))
         elif child.is_due():
             child.start()
 

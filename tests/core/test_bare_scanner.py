@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scans.core import __main__ as bare_scanner
 from tests.servers import listening, refusing, silent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,3 +137,12 @@ def test_a_reader_that_stops_reading_gets_no_traceback():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=True)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
+
+
+def test_no_limit_of_the_rate_is_none_of_a_network_either():
+    def budgets(*arguments: str) -> tuple[float, float]:
+        probe = bare_scanner._options(bare_scanner._parser().parse_args(["127.0.0.1", *arguments])).probe
+        return probe.rate_per_second, probe.network_per_second
+
+    assert budgets("--rate", "0") == (0, 0)
+    assert budgets("--rate", "50") == (50, 1000)

@@ -160,13 +160,13 @@ def test_any_answer_gives_addresses_or_an_error(answers, most):
 
 def test_start_returns_at_once_and_done_comes_from_another_thread():
     seen = SimpleQueue()
-    with stuck_lookup() as lookup, resolver(lookup, timeout_seconds=0.2) as made:
+    with stuck_lookup() as lookup, resolver(lookup, timeout_seconds=2) as made:
         started = time.monotonic()
         made.start("stuck.invalid", lambda outcome: seen.put((outcome, threading.current_thread())))
-        assert time.monotonic() - started < 0.1
-        outcome, thread = seen.get(timeout=5)
+        assert time.monotonic() - started < 1.5
+        outcome, thread = seen.get(timeout=20)
     assert thread is not threading.current_thread()
-    assert str(outcome) == "Failed to resolve stuck.invalid: timed out after 0.2 s"
+    assert str(outcome) == "Failed to resolve stuck.invalid: timed out after 2 s"
 
 
 def test_the_deadline_of_ten_seconds_reads_as_in_the_contract():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from ipaddress import ip_network
 
 import pytest
 from django.test import Client
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from scans.core.options import Options, ProbeOptions
+from scans.core.options import Options, ProbeOptions, ScopeOptions
 from scans.models import OPEN_STATES, RateBucket, ScanJob
 from tests.web.policy import POLICY, inline_parts, policy_of
 
@@ -186,7 +187,11 @@ def test_the_time_follows_the_pace_and_what_silence_costs(client, settings):
     assert "about 10 s; 20 s if nothing answers" in page
     page = preview(client, "a.invalid", profile="own", ports="22")
     assert "about 1 s; 3 s if nothing answers" in page
-    settings.SCANNER = Options(probe=ProbeOptions(rate_per_second=0, max_inflight=0, per_host=0))
+    one_network = "\n".join(f"127.66.0.{n}" for n in range(250))
+    scope = ScopeOptions(treat_as_global=(ip_network("127.66.0.0/16"),))
+    settings.SCANNER = Options(scope=scope, probe=ProbeOptions(rate_per_second=2000, network_per_second=500))
+    assert "about 50 s; 2 min" in preview(client, one_network, profile="top100")
+    settings.SCANNER = Options(probe=ProbeOptions(rate_per_second=0, network_per_second=0, max_inflight=0, per_host=0))
     assert "about 1 s; 3 s if nothing answers" in preview(client, "a.invalid", profile="all")
     assert "about" not in sum_of(preview(client, "10.0.0.1")), "what is refused takes no time"
 

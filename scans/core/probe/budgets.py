@@ -6,6 +6,9 @@ import resource
 from dataclasses import dataclass
 
 from scans.core.options import ProbeOptions
+from scans.core.probe.pacing import TokenBucket
+from scans.core.probe.politeness import NetworkBuckets, PolitePace
+from scans.core.tools import Pace
 
 RESERVED_DESCRIPTORS = 256  # for the rest of the process: database, queue, intelligence
 MOST_DESCRIPTORS = 65536  # "no limit" still ends here: source ports run out first
@@ -18,6 +21,7 @@ class ProbeBudgets:
     """How much may be under way, how fast, and how often one port is asked. 0 per second is no pacing."""
 
     rate_per_second: float
+    network_per_second: float
     max_inflight: int
     per_host: int
     attempts: int
@@ -28,10 +32,16 @@ class ProbeBudgets:
         max_inflight = claim_descriptors(options.max_inflight or MOST_DESCRIPTORS)
         return cls(
             rate_per_second=options.rate_per_second,
+            network_per_second=options.network_per_second,
             max_inflight=max_inflight,
             per_host=min(options.per_host or max_inflight, max_inflight),
             attempts=max(1, options.attempts),
         )
+
+    def pace(self) -> Pace:
+        """The pace of an engine that shares it with nobody."""
+        networks = NetworkBuckets(per_second=self.network_per_second) if self.network_per_second else None
+        return PolitePace(TokenBucket(per_second=self.rate_per_second), networks)
 
     @property
     def first_window(self) -> int:

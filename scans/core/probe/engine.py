@@ -23,15 +23,21 @@ from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
 from scans.core.probe.kept import KeptConnections
 from scans.core.probe.network import KERNEL, Network
-from scans.core.probe.pacing import TokenBucket
-from scans.core.probe.patience import LEAST_SECONDS, PathEstimate, attempts_needed, wait_seconds
+from scans.core.probe.patience import (
+    AGE_SECONDS,
+    LEAST_LAST_SECONDS,
+    LEAST_SECONDS,
+    LONGEST_LINGER_SECONDS,
+    PathEstimate,
+    attempts_needed,
+    wait_seconds,
+)
 from scans.core.probe.plans import HostPlan, HostResult, ProbeStats
 from scans.core.probe.restraint import Restraint, is_limited
 from scans.core.probe.rotation import Rotation
 from scans.core.probe.sockets import (
     CLOSED,
     GAVE_UP,
-    IN_PROGRESS,
     NOTHING_YET,
     OPEN,
     OUT_OF_DESCRIPTORS,
@@ -40,6 +46,7 @@ from scans.core.probe.sockets import (
     Outcome,
     SocketPool,
     error_name,
+    is_without_messages,
     outcome,
 )
 from scans.core.probe.wheel import TimerWheel
@@ -47,12 +54,15 @@ from scans.core.probe.window import Window
 from scans.core.tools import Pace
 from scans.core.types import IPAddress, PortState, Probe
 
+EINPROGRESS, ECONNREFUSED, new_tuple = errno.EINPROGRESS, errno.ECONNREFUSED, tuple.__new__  # for hot paths
+SHORTAGES = OUT_OF_DESCRIPTORS | OUT_OF_PORTS
 TURN_BURST = 512
 HOST_BURST = 64
 MAX_EVENTS = 4096  # fetched at once
 LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
 TOKEN_NAP_SECONDS = 0.005  # at least, so that tokens gather: a turn for each would be mostly overhead
 RESTRAINT_NAP_SECONDS = 0.02  # the same for the tokens of one host, of which there may be many
+ALONE_SECONDS = 0.2  # at least for an attempt that is not waited for beside the next one
 REST_SECONDS = 0.05  # after the system had no descriptor or no source port left
 STARVED_SECONDS = 5.0  # with nothing in flight that could free one: then it is an error, and no longer a shortage
 HELD_UP_SECONDS = 0.02  # between two turns: then the time of an answer says nothing about the path
@@ -80,17 +90,18 @@ class ProbeEngine:
         self._inbox = Inbox()
         self._same_ports: tuple[Sequence[int], tuple[int, ...]] = ((), ())
         self._finished: list[HostResult] = []
+        self._refusing: list[Host] = []  # who answered since refusals were last counted
 
         self._rotation = Rotation()
         self._window = Window(first=self._budgets.first_window, most=self._budgets.max_inflight)
-        self._pace: Pace = TokenBucket(per_second=self._budgets.rate_per_second) if pace is None else pace
+        self._pace: Pace = self._budgets.pace() if pace is None else pace
         # The near and the far have little in common: each learns from its own kind, by `is_paced`.
         self._crowds = {False: PathEstimate(), True: PathEstimate()}
         self._expiries: TimerWheel[Flight] = TimerWheel(now=self._now())
         self._kept = KeptConnections()
         self._alarms: TimerWheel[Host] = TimerWheel(now=self._now())  # ends of rests, and deadlines
 
-        self._rests_until = 0.0
+        self._ages_at = self._rests_until = 0.0
         self._starved_since: float | None = None  # when the system began to deny us every descriptor
         self._was_held_up = self._is_quiet = False  # quiet: the last look found no event at all
         self._sent = self._answered = self._retried = self._turns = 0
@@ -192,6 +203,10 @@ class ProbeEngine:
     def _launch(self) -> None:
         now = self._now()
         self._window.recover(now=now)
+        if now >= self._ages_at:
+            self._ages_at = now + AGE_SECONDS
+            for crowd in self._crowds.values():
+                crowd.grow_older()
         left = TURN_BURST
         while left > 0 and self._window.room > 0 and now >= self._rests_until:
             host = self._rotation.take(may_pace=self._pace.wait_seconds(now=now) == 0)
@@ -226,38 +241,52 @@ class ProbeEngine:
             count = host.restraint.take(count, now=now, is_all_asked=host.is_all_asked)
         if not host.is_paced:
             return count
-        granted = self._pace.take(count, now=now)
+        address = host.plan.address
+        granted = self._pace.take(count, address, ahead=host.remaining, now=now)
+        if count and not granted and (wait := self._pace.rest_seconds(count, address, now=now)):
+            host.is_resting = True
+            self._alarms.add(host, at=now + wait)
         if host.restraint is not None:
             host.restraint.put_back(count - granted)
         return granted
 
     def _launch_burst(self, host: Host, count: int) -> None:
-        first_wait = self._wait_seconds(host, 1)  # once for all: it is a tenth of what a probe costs
-        for sent in range(count):
-            index, attempt = host.next_probe()
-            error = self._send(host, index, attempt, first_wait if attempt == 1 else self._wait_seconds(host, attempt))
+        waits = dict[int, float]()  # by attempt: once for all, for it is a tenth of what a probe costs
+        for left in range(count, 0, -1):
+            probe = host.next_probe()
+            if probe is None:  # what was to be repeated is answered
+                self._put_back(host, left)
+                return
+            index, attempt = probe
+            if attempt not in waits:
+                waits[attempt] = self._wait_seconds(host, attempt)
+            error = self._send(host, index, attempt, waits[attempt])
             if error:
                 host.retry(index, attempt)  # as the same attempt: none was made
-                if host.is_paced:
-                    self._pace.put_back(count - sent)
-                if host.restraint is not None:
-                    host.restraint.put_back(count - sent)
-                if error in OUT_OF_PORTS or error in OUT_OF_DESCRIPTORS:
+                self._put_back(host, left)
+                if error in SHORTAGES:
                     self._starve(host, error)
                 else:  # no such address family, or the sandbox forbids it: waiting will not help
                     self._give_up([host], PortState.ERROR, error_name(error))
                 return
 
+    def _put_back(self, host: Host, unused: int) -> None:
+        if host.is_paced:
+            self._pace.put_back(unused, host.plan.address)
+        if host.restraint is not None:
+            host.restraint.put_back(unused)
+
     def _send(self, host: Host, index: int, attempt: int, patience_seconds: float) -> int:
         """Begin one connection. Returns 0, or the error that kept the system from even beginning it."""
+        parked = self._pool.parked[host.family]
         try:
-            flight = self._pool.take(host.family)
+            flight = parked.pop() if parked else self._pool.make(host.family)
         except OSError as error:
             return error.errno or errno.EIO
-        address = host.socket_address(index)
-        now = self._now()
-        error_number = flight.socket.connect_ex(address)
-        if error_number in OUT_OF_PORTS or error_number in OUT_OF_DESCRIPTORS:
+        flight.address = address = host.socket_address(index)
+        flight.sent_at = now = self._now()
+        error_number = flight.connect(address)
+        if error_number != EINPROGRESS and error_number in SHORTAGES:
             self._pool.discard(flight)
             return error_number
         if not flight.is_watched:
@@ -266,19 +295,16 @@ class ProbeEngine:
             except OSError as error:
                 self._pool.discard(flight)
                 return error.errno or errno.EIO
-        flight.carry(host, index, attempt, address, now)
-        flight.expires_at = now + patience_seconds
-        self._take_off(flight, host)
-        if error_number not in IN_PROGRESS:
-            self._land(flight, host, outcome(flight.socket, error_number), now)
-        return 0
-
-    def _take_off(self, flight: Flight, host: Host) -> None:
-        self._expiries.add(flight, at=flight.expires_at)
+        flight.host, flight.index, flight.attempt, flight.is_lingering = host, index, attempt, False
+        flight.expires_at = expires_at = now + patience_seconds
+        self._expiries.add(flight, at=expires_at)
         self._sent += 1
         self._window.in_flight += 1
         host.window.in_flight += 1
         host.starved_since = self._starved_since = None
+        if error_number and error_number != EINPROGRESS:
+            self._land(flight, host, outcome(flight.socket, error_number), now)
+        return 0
 
     def _listen(self) -> float:
         """Take all events there are. Returns the time until which nothing can have been missed."""
@@ -289,23 +315,35 @@ class ProbeEngine:
             now = self._now()
             for fd, _ in events:
                 flight = flights.get(fd)
-                if flight is not None:
-                    host = flight.host
-                    if host is not None:  # without one it is the echo of a socket that was parked since
-                        self._land(flight, host, outcome(flight.socket, flight.socket.connect_ex(flight.address)), now)
-                elif fd == self._wake_fd:
-                    os.eventfd_read(fd)
+                if flight is None:
+                    if fd == self._wake_fd:
+                        os.eventfd_read(fd)
+                elif (host := flight.host) is not None:  # without one it is the echo of a socket that was parked since
+                    error = flight.connect(flight.address)
+                    if error != ECONNREFUSED or not is_without_messages(flight.socket):
+                        self._land(flight, host, outcome(flight.socket, error), now)
+                    elif flight.attempt > 1 or host.restraint is not None or host.probes[flight.index] is not None:
+                        self._land(flight, host, CLOSED, now)
+                    else:
+                        self._refuse(flight, host, now)
+            self._count_refused()
             self._is_quiet = not events and not is_further
             timeout_seconds, is_more, is_further = 0, len(events) == MAX_EVENTS, True
         self._was_held_up = False
         return now
 
     def _expire(self, now: float) -> None:
+        last_host, needed = None, 0
         for flight in self._expiries.due(now=now):
             # A flight is in the wheel once for each probe it ever carried: only the present one counts.
             host = flight.host
             if host is not None and flight.expires_at <= now:
-                self._silence(flight, host)
+                if flight.is_lingering:
+                    self._forget(flight, host)
+                    continue
+                if host is not last_host:  # those of one host come together
+                    last_host, needed = host, self._attempts_needed(host)
+                self._silence(flight, host, needed)
 
     def _ring_alarms(self) -> None:
         now = self._now()
@@ -353,25 +391,60 @@ class ProbeEngine:
         if found is NOTHING_YET:
             return
         if found is GAVE_UP:
-            self._silence(flight, host)
+            if flight.is_lingering:
+                self._forget(flight, host)
+            else:
+                self._silence(flight, host, self._attempts_needed(host))
             return
-        index, attempt, latency = flight.index, flight.attempt, now - flight.sent_at
+        self._window.land(1, 1)
+        host.window.land(1, 1)
+        index, attempt = flight.index, flight.attempt
+        is_news = host.probes[index] is None  # else another attempt was answered before
         if found is CLOSED:
             self._pool.park(flight)
-        elif found is OPEN:
+        elif found is OPEN and is_news:
             self._part(flight, host, now)
+        elif found.state is PortState.OPEN:
+            self._pool.reset(flight)
         else:
             self._pool.discard(flight)
-        if found.state is None:  # it met itself
-            host.retry(index, attempt)
-            self._landed(host)
-            return
-        if found.is_answer:
-            self._learn(host, attempt, latency)
-            if host.restraint is not None:
-                host.restraint.heard(index, sent_at=flight.sent_at, now=now)
-        latency_ms = round(latency * 1000, 3) if found.is_answer else None
-        self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
+        if not is_news:
+            self._requeue(host)
+        elif found.state is None:  # it met itself
+            if not flight.is_lingering:
+                host.retry(index, attempt)
+            self._requeue(host)
+        else:
+            latency_ms = None
+            if found.is_answer:
+                latency = now - flight.sent_at
+                latency_ms = latency * 1000
+                self._learn(host, attempt, latency)
+                if host.restraint is not None:
+                    host.restraint.heard(index, sent_at=flight.sent_at, now=now)
+            self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
+
+    def _refuse(self, flight: Flight, host: Host, now: float) -> None:
+        """A first attempt met a closed port, as nearly all do: only what cannot be done for many at once, and no calls."""
+        index = flight.index
+        host.refused_seconds = seconds = now - flight.sent_at
+        host.probes[index] = new_tuple(Probe, (host.ports[index], CLOSED.state, CLOSED.reason, 1, seconds * 1000))
+        host.remaining -= 1
+        if not host.refused:
+            self._refusing.append(host)
+        host.refused += 1
+        flight.host = None
+        self._pool.parked[flight.family].append(flight)
+
+    def _count_refused(self) -> None:
+        """The rest of it."""
+        for host in self._refusing:
+            count, host.refused = host.refused, 0
+            self._window.land(count, count)
+            host.window.land(count, count)
+            self._learn(host, 1, host.refused_seconds, count)
+            self._settled(host)
+        self._refusing.clear()
 
     def _part(self, flight: Flight, host: Host, now: float) -> None:
         """Close an open connection, or keep it for the caller."""
@@ -380,49 +453,87 @@ class ProbeEngine:
         else:
             self._pool.reset(flight)
 
-    def _silence(self, flight: Flight, host: Host) -> None:
+    def _silence(self, flight: Flight, host: Host, needed: int) -> None:
         """No answer in time: ask again, or believe it."""
-        self._pool.recycle(flight)
-        index, attempt = flight.index, flight.attempt
-        if self._is_believed(flight, host):
+        index, attempt, may_linger = flight.index, flight.attempt, self._may_linger(host)
+        if host.probes[index] is not None:  # an earlier attempt was answered
+            self._forget(flight, host)
+        elif attempt >= needed and host.restraint is None and self._crowds[host.is_paced].is_young:
+            self._put_off(flight, flight.expires_at + AGE_SECONDS / 2)  # how often to ask will soon be known
+        elif not may_linger and flight.expires_at < flight.sent_at + ALONE_SECONDS:
+            self._put_off(flight, flight.sent_at + ALONE_SECONDS)
+        elif self._is_believed(flight, host, needed):
+            self._forget(flight, host)
             self._settle(host, index, Probe(host.ports[index], PortState.FILTERED, "timeout", attempt, None))
         else:
             self._retried += 1
             host.retry(index, attempt + 1)
-            self._landed(host)
+            if may_linger:
+                self._let_linger(flight, host, needed)
+            else:
+                self._forget(flight, host)
 
-    def _is_believed(self, flight: Flight, host: Host) -> bool:
+    def _put_off(self, flight: Flight, at: float) -> None:
+        """Give it more time."""
+        flight.expires_at = at
+        self._expiries.add(flight, at=at)
+
+    def _may_linger(self, host: Host) -> bool:
+        """Whether an answer may still come, and there is room to wait for it: dark space would fill any window."""
+        if host.restraint is not None or host.window.room <= 0:  # what a restrained host did not answer at once it dropped
+            return False
+        return host.path.is_known or self._window.is_half_empty
+
+    def _let_linger(self, flight: Flight, host: Host, needed: int) -> None:
+        """Its port is asked once more, and if this attempt is answered all the same, that counts."""
+        waited_seconds = flight.expires_at - flight.sent_at
+        until_verdict = (needed - flight.attempt) * waited_seconds + LEAST_LAST_SECONDS
+        flight.is_lingering = True
+        self._put_off(flight, min(flight.expires_at + until_verdict, flight.sent_at + LONGEST_LINGER_SECONDS))
+        self._window.grow()
+        host.window.grow()
+        self._requeue(host)
+
+    def _forget(self, flight: Flight, host: Host) -> None:
+        """No answer is waited for any more."""
+        self._pool.recycle(flight)
+        growth = 0 if flight.is_lingering else 1  # the windows grew when that began
+        self._window.land(1, growth)
+        host.window.land(1, growth)
+        self._requeue(host)
+
+    def _is_believed(self, flight: Flight, host: Host, needed: int) -> bool:
         if host.restraint is not None:
             return host.restraint.is_believed(flight.index, sent_at=flight.sent_at, now=self._now())
-        return flight.attempt >= self._attempts_needed(host)
+        return flight.attempt >= needed
 
     def _settle(self, host: Host, index: int, probe: Probe) -> None:
         host.settle(index, probe)
-        if not host.remaining and not host.is_controlled:
-            host.control()
-        self._landed(host)
-        if not host.remaining:
-            self._finish(host)
+        self._settled(host)
 
-    def _landed(self, host: Host) -> None:
-        self._window.in_flight -= 1
-        self._window.grow()
-        host.window.in_flight -= 1
-        host.window.grow()
+    def _settled(self, host: Host) -> None:
+        """One port more has its state, or several."""
+        if not host.remaining and not host.is_finished:
+            if not host.is_controlled:
+                host.control()
+            if not host.remaining:
+                self._finish(host)
+                return
         self._requeue(host)
 
     def _requeue(self, host: Host) -> None:
         if not host.is_queued and host.room > 0:
             self._rotation.add(host)
 
-    def _learn(self, host: Host, attempt: int, latency_seconds: float) -> None:
-        self._answered += 1
+    def _learn(self, host: Host, attempt: int, latency_seconds: float, count: int = 1) -> None:
+        self._answered += count
         crowd = self._crowds[host.is_paced]
+        before = crowd.answers
         trusted = None if self._was_held_up else latency_seconds
-        host.path.heard(attempt=attempt, latency_seconds=trusted)
+        host.path.heard(attempt=attempt, latency_seconds=trusted, count=count)
         # What a limit drops says nothing about the paths to others.
-        crowd.heard(attempt=attempt if host.restraint is None else 1, latency_seconds=trusted)
-        if crowd.answers in RETHINK_AT_ANSWERS:
+        crowd.heard(attempt=attempt if host.restraint is None else 1, latency_seconds=trusted, count=count)
+        if before < RETHINK_AT_ANSWERS[-1] and any(before < answers <= crowd.answers for answers in RETHINK_AT_ANSWERS):
             self._rethink()
         if attempt > 1 and not host.was_restrained and is_limited(host.path, crowd):
             now = self._now()
@@ -434,7 +545,7 @@ class ProbeEngine:
         """Shorten the waits that were guessed before anyone had answered."""
         for flight in self._pool.flights.values():
             host = flight.host
-            if host is not None:
+            if host is not None and not flight.is_lingering:
                 expires_at = flight.sent_at + self._wait_seconds(host, flight.attempt)
                 if expires_at < flight.expires_at:
                     flight.expires_at = expires_at
@@ -482,7 +593,8 @@ class ProbeEngine:
         for flight in list(self._pool.flights.values()):
             host = flight.host
             if host is not None and id(host) in hosts:
-                host.retry(flight.index, flight.attempt + 1)
+                if not flight.is_lingering:
+                    host.retry(flight.index, flight.attempt + 1)
                 host.window.in_flight -= 1
                 self._window.in_flight -= 1
                 self._pool.discard(flight)

@@ -1,7 +1,7 @@
 """A rate that many processes share: grants are drawn by one thread and spent by the probe thread.
 
-    probe thread ── take() ──► GrantedPace ◄── put() ── the thread that may wait for the budget
-                     └─ too few left: `wanted` is set, for the other thread to see
+    probe thread ── take() ──► GrantedRate ◄── put() ── the thread that may wait for the budget
+                     └─ too few left: `is_wanted`, and the bell rings, for the other thread to hear
 
 A grant is a stretch of the rate's one time line: so many connections, the first at `starts_at`, the others after it at the
 rate. Stretches of different processes follow one another, so all together keep to the rate however many they are. The
@@ -38,16 +38,22 @@ class Grant:
             return 0
         return min(self.count, int((now - self.starts_at) * self.per_second) + 1) - self.spent
 
+    @property
+    def next_at(self) -> float:
+        """When the first connection that is not made yet may be."""
+        return self.starts_at + self.spent / self.per_second
+
     def has_lapsed(self, now: float) -> bool:
         """Whether its time is long past."""
         return now > self.starts_at + self.count / self.per_second + LAPSE_SECONDS
 
 
-class GrantedPace:
-    """The grants of this process, as a Pace. `wanted` is set while more of them are needed."""
+class GrantedRate:
+    """The grants of this process, as a Rate. `is_wanted` while more of them are needed, which also rings the bell."""
 
-    def __init__(self) -> None:
-        self.wanted = threading.Event()
+    def __init__(self, bell: threading.Event) -> None:
+        self.is_wanted = False
+        self._bell = bell
         self._lock = threading.Lock()
         self._grants: deque[Grant] = deque()
         self._enough = 0  # with so many left no more are wanted
@@ -60,7 +66,7 @@ class GrantedPace:
             self._grants.append(grant)
             self._enough = enough
             if self._left() > enough:
-                self.wanted.clear()
+                self.is_wanted = False
 
     def take(self, wanted: int, *, now: float) -> int:
         """As many connections as are due, up to the wanted."""
@@ -75,8 +81,9 @@ class GrantedPace:
                 self._grants.popleft()
             if wanted:
                 self._is_dry = taken < wanted
-                if self._left() <= self._enough:
-                    self.wanted.set()
+                if self._left() <= self._enough and not self.is_wanted:
+                    self.is_wanted = True
+                    self._bell.set()
             return taken
 
     def put_back(self, unused: int) -> None:
@@ -89,10 +96,7 @@ class GrantedPace:
         with self._lock:
             if self._returned or not self._is_dry:
                 return 0.0
-            following = [
-                0.0 if grant.due(now) > 0 else max(grant.starts_at, grant.starts_at + grant.spent / grant.per_second) - now
-                for grant in self._grants
-            ]
+            following = [0.0 if grant.due(now) > 0 else grant.next_at - now for grant in self._grants]
             return max(0.0, min(following)) if following else ASK_AGAIN_SECONDS
 
     def withdraw(self, *, now: float | None = None) -> int:
@@ -105,7 +109,7 @@ class GrantedPace:
             if gone:
                 self._grants = deque(grant for grant in self._grants if grant not in gone)
                 self._is_dry = False  # nobody came for it: whoever needs one will ask
-                self.wanted.clear()
+                self.is_wanted = False
             return unused
 
     def _left(self) -> int:

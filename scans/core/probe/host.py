@@ -26,7 +26,6 @@ class Host:
     __slots__ = (
         "_next_index",
         "_planned_count",
-        "_probes",
         "_retries",
         "_scope_id",
         "_text",
@@ -43,6 +42,9 @@ class Host:
         "path",
         "plan",
         "ports",
+        "probes",
+        "refused",
+        "refused_seconds",
         "remaining",
         "restraint",
         "started_at",
@@ -69,10 +71,16 @@ class Host:
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
         self.remaining = self._planned_count = len(ports)
         self.open_count = 0
+        self.refused, self.refused_seconds = (
+            0,
+            0.0,
+        )  # how many ports, and how soon the last, which the loop has not counted yet
         self.is_controlled = False  # asked whether it answers everywhere
         self._next_index = 0
         self._retries: deque[tuple[int, int]] = deque()  # index, attempt
-        self._probes: list[Probe | None] = []  # filled once it begins: most hosts of a large job are waiting
+        self.probes: list[
+            Probe | None
+        ] = []  # by index, once settled; filled when it begins: most of a large job are waiting
 
     def begin(self, *, now: float) -> None:
         """The first probe is about to leave."""
@@ -81,29 +89,36 @@ class Host:
         self.begun_at = now
         if self.plan.deadline_seconds is not None:
             self.deadline_at = now + self.plan.deadline_seconds
-        self._probes = [None] * len(self.ports)
+        self.probes = [None] * len(self.ports)
 
     @property
     def room(self) -> int:
-        """How many probes may leave now."""
-        if self.is_resting or self.is_finished:
+        """How many probes may leave now, or nearly so many: some of those to be repeated may be settled since."""
+        wanted = len(self._retries) + len(self.ports) - self._next_index
+        if not wanted or self.is_resting or self.is_finished:
             return 0
-        return min(self.window.room, len(self._retries) + len(self.ports) - self._next_index)
+        return min(self.window.room, wanted)
 
     @property
     def is_all_asked(self) -> bool:
         """Whether every port was asked at least once."""
         return self._next_index == len(self.ports)
 
-    def next_probe(self) -> tuple[int, int]:
+    def next_probe(self) -> tuple[int, int] | None:
         """Index and attempt of what to send next. Retries go first, so that what they teach comes in time.
 
         Under restraint their turn is every fourth, so that nobody's silence is asked about again and again.
         """
+        index = self._next_index
         if self._retries and (self.restraint is None or self.is_all_asked or self.restraint.is_turn_to_ask_again()):
-            return self._retries.popleft()
-        self._next_index += 1
-        return self._next_index - 1, 1
+            while self._retries:
+                again = self._retries.popleft()
+                if self.probes[again[0]] is None:  # or an earlier attempt was answered after all
+                    return again
+        if index == len(self.ports):
+            return None
+        self._next_index = index + 1
+        return index, 1
 
     def retry(self, index: int, attempt: int) -> None:
         """Ask that port (again) as the given attempt."""
@@ -117,26 +132,30 @@ class Host:
 
     def settle(self, index: int, probe: Probe) -> None:
         """That port has its state."""
-        self._probes[index] = probe
+        self.probes[index] = probe
         self.remaining -= 1
         if probe.state is PortState.OPEN:
             self.open_count += 1
 
     def reopen_silent(self) -> None:
         """Ask all ports again that were believed silent: too soon, as it turns out."""
-        for index, probe in enumerate(self._probes):
+        for index, probe in enumerate(self.probes):
             if probe is not None and probe.state is PortState.FILTERED:
-                self._probes[index] = None
+                self.probes[index] = None
                 self._retries.append((index, probe.attempts + 1))
                 self.remaining += 1
 
     def settle_rest(self, state: PortState, reason: str) -> None:
         """Give every port without a state this one. Nothing of this host may be in flight any more."""
         rest = _all_alike(self.ports, state, reason)
-        known = self._probes or [None] * len(self.ports)
-        self._probes = [probe or other for probe, other in zip(known, rest, strict=True)]
+        known = self.probes or [None] * len(self.ports)
+        attempts = dict[int, int]()
         for index, attempt in self._retries:
-            self._probes[index] = rest[index]._replace(attempts=attempt - 1)
+            attempts[index] = max(attempt - 1, attempts.get(index, 0))
+        self.probes = [probe or other for probe, other in zip(known, rest, strict=True)]
+        for index, count in attempts.items():
+            if known[index] is None:
+                self.probes[index] = rest[index]._replace(attempts=count)
         self.remaining = 0
 
     @property
@@ -150,11 +169,11 @@ class Host:
         if self.is_controlled:
             controls = control_ports(self.ports)
             self.ports = (*self.ports, *controls)
-            self._probes += [None] * len(controls)
+            self.probes += [None] * len(controls)
             self.remaining = len(controls)
 
     def _answers_everywhere(self) -> bool | None:
-        states = [probe.state for probe in self._probes[self._planned_count :] if probe is not None]
+        states = [probe.state for probe in self.probes[self._planned_count :] if probe is not None]
         if not self.is_controlled or PortState.NOT_TESTED in states:
             return None
         controls = [state is PortState.OPEN for state in states]
@@ -164,7 +183,7 @@ class Host:
     def result(self, connections: dict[int, socket.socket]) -> HostResult:
         """The finished host, for the caller."""
         now = datetime.now(UTC)
-        probes = self._probes[: self._planned_count]
+        probes = self.probes[: self._planned_count]
         return HostResult(
             key=self.plan.key,
             address=self.plan.address,

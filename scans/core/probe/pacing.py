@@ -1,4 +1,4 @@
-"""The rate of new connections to paced hosts, as a token bucket."""
+"""A rate of new connections, as a token bucket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ BURST_SECONDS = 0.1  # how much of the rate may be spent at once
 
 
 class TokenBucket:
-    """Tokens for connections: a Pace that nobody else shares."""
+    """Tokens for connections: a Rate that nobody else shares."""
 
     def __init__(self, *, per_second: float) -> None:
         self._per_second = per_second or math.inf
@@ -31,6 +31,11 @@ class TokenBucket:
         """How long until there is one; 0.0 if there is."""
         self._refill(now)
         return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._per_second
+
+    def is_full(self, *, now: float) -> bool:
+        """Whether nobody took any for so long that it is as good as new."""
+        self._refill(now)
+        return self._tokens >= self._most
 
     def _refill(self, now: float) -> None:
         if self._tokens < self._most:  # infinity times no time would be no number

@@ -6,6 +6,9 @@ Both follow from what the answers so far say about the path, of this host and of
   is too tight while our burst is still queueing somewhere: on a path of 80 ms that delayed every answer of a later burst.
 - Asking again: from here and not by the kernel, which would wait 1 s. Silence is believed when the chance that every attempt
   was lost is below 1 in 100,000, judging by the loss measured.
+- Both at once: a port is asked again while its earlier attempts linger, and any answer counts, to whichever it is. So asking
+  again may come soon, a little after answers usually come, and what is slow is not taken for lost. Only after the last
+  attempt must there be time enough for every answer.
 
 Every attempt has a source port of its own, so it is always clear which one was answered, and each may be measured. Only an
 answer after more than 1 s is ambiguous (Karn's rule): the kernel has repeated the SYN by then.
@@ -15,13 +18,17 @@ from __future__ import annotations
 
 import math
 
-LEAST_SECONDS, MOST_SECONDS = 0.2, 3.0  # below 0.2 s a busy machine takes its own delay for silence
+LEAST_SECONDS, MOST_SECONDS = 0.1, 3.0
+LEAST_LAST_SECONDS = 0.25  # after the last attempt: below 0.2 s a busy machine takes its own delay for silence
 NOBODY_HEARD_SECONDS = 0.7
-UNHEARD_SECONDS = 0.3  # for a host that never answered, where others did
+UNHEARD_SECONDS = 0.25  # for a host that never answered, where others did
 FAR_SECONDS = 1.0  # the last word for such a host, if it may be on another continent or behind a satellite
-BACKOFF, MOST_STRETCHES = 1.5, 2
+BACKOFF = 1.5  # for the last attempt
 KERNEL_REPEATS_SECONDS = 1.0  # TCP's initial retransmission timeout on Linux
+LONGEST_LINGER_SECONDS = 0.95  # before the kernel repeats by itself what was asked again from here
+MEASURED_ALL, MEASURED_EVERY = 64, 8  # after so many answers one of a few is measured: as good, and remembered for longer
 
+AGE_SECONDS = 0.25
 ACCEPTED_MISS = 1e-5
 NEGLIGIBLE_LOSS = 0.002
 ENOUGH_ANSWERS = 50  # before that, a loss is an anecdote
@@ -31,11 +38,13 @@ MOST_ATTEMPTS = 5
 class PathEstimate:
     """Round trip and loss, learnt from answers."""
 
-    __slots__ = ("_deviation_seconds", "_rtt_seconds", "answers", "late")
+    __slots__ = ("_deviation_seconds", "_measures_at", "_old_answers", "_older_answers", "_rtt_seconds", "answers", "late")
 
     def __init__(self) -> None:
         self.answers = 0
         self.late = 0  # answers to a second or later attempt: an earlier one was lost
+        self._old_answers = self._older_answers = 0  # how many there were one and two ages ago
+        self._measures_at = 0  # answers
         self._rtt_seconds: float | None = None
         self._deviation_seconds = 0.0
 
@@ -46,19 +55,31 @@ class PathEstimate:
 
     @property
     def loss(self) -> float:
-        """The share of answers that took more than one attempt."""
-        return self.late / self.answers if self.answers >= ENOUGH_ANSWERS else 0.0
+        """The share of answers that took more than one attempt.
+
+        Late answers belong to questions as old as they are late: among all the first answers of a scan that has just begun
+        they would seem fewer than they are.
+        """
+        return self.late / (self._older_answers or self.answers) if self.answers >= ENOUGH_ANSWERS else 0.0
+
+    @property
+    def is_young(self) -> bool:
+        """Whether there are answers enough to speak of loss, but not for so long that late ones would be here."""
+        return self._older_answers < ENOUGH_ANSWERS <= self.answers
 
     @property
     def timeout_seconds(self) -> float:
         """RFC 6298's retransmission timeout, without its bounds; 0.0 while unknown."""
         return (self._rtt_seconds or 0.0) + 4 * self._deviation_seconds
 
-    def heard(self, *, attempt: int, latency_seconds: float | None) -> None:
-        """Count an answer. Its latency is None when it cannot be trusted."""
-        self.answers += 1
+    def heard(self, *, attempt: int, latency_seconds: float | None, count: int = 1) -> None:
+        """Count answers. The latency, of one of them, is None when it cannot be trusted."""
+        self.answers += count
         if attempt > 1:
-            self.late += 1
+            self.late += count
+        if self.answers < self._measures_at:
+            return
+        self._measures_at = self.answers + MEASURED_EVERY if self.answers > MEASURED_ALL else 0
         if latency_seconds is None or latency_seconds >= KERNEL_REPEATS_SECONDS:
             return
         if self._rtt_seconds is None:
@@ -68,22 +89,27 @@ class PathEstimate:
             self._deviation_seconds += (abs(off) - self._deviation_seconds) / 4
             self._rtt_seconds += off / 8
 
+    def grow_older(self) -> None:
+        """AGE_SECONDS have passed. Only crowds grow old: hosts come and go too fast."""
+        self._older_answers, self._old_answers = self._old_answers, self.answers
+
     def forgive(self) -> None:
         """Forget what was lost; what is known of the round trip stays."""
-        self.answers = self.late = 0
+        self.answers = self.late = self._measures_at = 0
 
 
 def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, is_last: bool, may_be_far: bool) -> float:
-    """How long this attempt may stay without an answer. Only the last word takes longer: the others are soon asked again."""
+    """How long this attempt may be without an answer until it is asked again; after the last, until silence is believed."""
     if host.is_known:
-        first = max(host.timeout_seconds, crowd.timeout_seconds) * 1.25 + 0.02
+        seconds = max(host.timeout_seconds, crowd.timeout_seconds) * 1.25 + 0.02
     elif crowd.is_known:
-        first = max(crowd.timeout_seconds * 1.5, UNHEARD_SECONDS)
+        seconds = max(crowd.timeout_seconds * 1.5, UNHEARD_SECONDS)
     else:
-        first = NOBODY_HEARD_SECONDS
-    stretched = first * BACKOFF ** min(attempt - 1, MOST_STRETCHES) if is_last else first
-    seconds = min(max(stretched, LEAST_SECONDS), MOST_SECONDS)
-    if may_be_far and is_last and attempt > 1 and not host.is_known:
+        seconds = NOBODY_HEARD_SECONDS
+    if not is_last:
+        return min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
+    seconds = min(max(seconds * BACKOFF, LEAST_LAST_SECONDS), MOST_SECONDS)
+    if may_be_far and attempt > 1 and not host.is_known:
         return max(seconds, FAR_SECONDS)
     return seconds
 

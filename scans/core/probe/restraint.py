@@ -22,8 +22,10 @@ from scans.core.probe.patience import ACCEPTED_MISS, PathEstimate
 
 SURPRISE = 7.0  # how unlikely so many late answers must be to mean a limit: 1 in e^7, about a thousand
 LEAST_LOSS, MOST_LOSS = 0.02, 0.25  # what a path may lose without anyone limiting anything
+ALONE_LOSS, ALONE_ANSWERS = 0.08, 100  # the same where there are no others to compare with, after so many answers
 ENOUGH_ANSWERS = 10  # of fewer, too few can be late to mean anything
 ABOVE_CROWD = 1.5  # times what is lost on the way to the others
+ENOUGH_OF_OTHERS = 50  # answers
 LEAST_PER_SECOND, LEAST_FIRST_PER_SECOND = 5.0, 50.0  # one that answers seldom because it filters is soon asked faster again
 ABOVE, BELOW = 1.15, 0.9  # of what it answers: while there is more to ask, and once silence is to count
 PERIOD_SECONDS = 0.5  # between two looks at the rate
@@ -41,7 +43,7 @@ def is_limited(host: PathEstimate, crowd: PathEstimate) -> bool:
     """Whether more answers came late than chance explains (the Chernoff bound of a binomial's tail)."""
     if host.answers < ENOUGH_ANSWERS:
         return False
-    usual = min(max(crowd.loss * ABOVE_CROWD, LEAST_LOSS), MOST_LOSS)
+    usual = _usual_loss(host, crowd)
     share = host.late / host.answers
     if share <= usual:
         return False
@@ -49,6 +51,14 @@ def is_limited(host: PathEstimate, crowd: PathEstimate) -> bool:
     if share < 1:
         surprise += (1 - share) * math.log((1 - share) / (1 - usual))
     return host.answers * surprise > SURPRISE
+
+
+def _usual_loss(host: PathEstimate, crowd: PathEstimate) -> float:
+    """What chance alone may lose on the way to this host, judging by the others: its own late answers are in question."""
+    others = crowd.answers - host.answers
+    if others >= ENOUGH_OF_OTHERS:
+        return min(max((crowd.late - host.late) / others * ABOVE_CROWD, LEAST_LOSS), MOST_LOSS)
+    return LEAST_LOSS if host.answers < ALONE_ANSWERS else ALONE_LOSS
 
 
 class Restraint:

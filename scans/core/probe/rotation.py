@@ -1,8 +1,9 @@
 """Whose turn it is to send.
 
 Four queues take turns: hosts that have not begun and hosts under way, each paced and not paced. So a new host waits behind
-few bursts however much the others have left, those under way get done instead of all being half done, and a rate that is
-used up does not hold up the hosts to which it does not apply.
+few bursts however much the others have left, and a rate that is used up does not hold up those to which it does not apply.
+Those under way have more turns, so that they get done instead of all being half done: many want to ask only one port again,
+and what that teaches should come in time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import deque
 
 from scans.core.probe.host import Host
 
+TURNS_UNDER_WAY = 4  # for one of a new host
+
 
 class Rotation:
     """Hosts that have something to send and room for it in their window."""
@@ -18,7 +21,8 @@ class Rotation:
     def __init__(self) -> None:
         self._paced: tuple[deque[Host], deque[Host]] = (deque(), deque())
         self._free: tuple[deque[Host], deque[Host]] = (deque(), deque())
-        self._order = deque((*self._free, *self._paced))
+        begun = (self._free[1], self._paced[1]) * TURNS_UNDER_WAY
+        self._order = deque((self._free[0], self._paced[0], *begun))
 
     def add(self, host: Host) -> None:
         """Let the host have a turn, behind those already waiting. Adding it again changes nothing."""

@@ -19,15 +19,15 @@ class TimerWheel(Generic[T]):
     def __init__(self, *, now: float) -> None:
         self._buckets: dict[int, list[T]] = {}
         self._done = int(now * TICKS_PER_SECOND)  # the last tick whose items were handed out
+        self._tick, self._bucket = self._done, list[T]()  # the last that something was added to; at first none is
 
     def add(self, item: T, *, at: float) -> None:
         """Hand the item out once that time has passed. It may be in the wheel several times."""
-        tick = max(int(at * TICKS_PER_SECOND), self._done) + 1
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            self._buckets[tick] = [item]
-        else:
-            bucket.append(item)
+        tick = int(at * TICKS_PER_SECOND) + 1
+        if tick != self._tick or tick <= self._done:  # thousands in a row have the same tick
+            self._tick = max(tick, self._done + 1)
+            self._bucket = self._buckets.setdefault(self._tick, [])
+        self._bucket.append(item)
 
     def due(self, *, now: float) -> list[T]:
         """Take out everything whose time has passed, the earliest first."""

@@ -25,10 +25,20 @@ class Window:
         """How many more may leave."""
         return self._size - self.in_flight
 
+    @property
+    def is_half_empty(self) -> bool:
+        """Whether there is no need to be sparing."""
+        return self._size > 2 * self.in_flight
+
     def grow(self) -> None:
-        """One came back: let one more leave."""
+        """One stays away: let one more leave."""
         if self._size < self._ceiling:
             self._size += 1
+
+    def land(self, count: int, growth: int) -> None:
+        """So many are not in flight any more, and as many more may leave as `growth` says."""
+        self.in_flight -= count
+        self._size = min(self._size + growth, self._ceiling)
 
     def shrink(self, *, now: float) -> None:
         """The machine has no room for more than are in flight: keep to that for a while."""

@@ -93,7 +93,7 @@ def default_pack() -> Pack:
 def load(text: str) -> Pack:
     """Read and check a pack. Raises RuleError."""
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - as safe; ten times as fast
     except yaml.YAMLError as error:
         raise RuleError(f"The pack is not YAML: {error}") from error
     top = _Entry("pack", raw)

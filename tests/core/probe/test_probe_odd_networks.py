@@ -52,7 +52,7 @@ def test_a_deadline_before_the_control_ports_are_known_says_nothing(monkeypatch)
         ports = [stack.enter_context(listening("127.66.14.4")) for _ in range(12)]
         dropped = [stack.enter_context(silent("127.66.14.4")).port for _ in range(CONTROL_COUNT)]
         monkeypatch.setattr("scans.core.probe.controls.HIGH_PORTS", dropped)
-        engine = engine_for(plan(ports, address="127.66.14.4", deadline_seconds=0.4))
+        engine = engine_for(plan(ports, address="127.66.14.4", deadline_seconds=0.2))
         found = collect(engine)["host"]
     assert found.answers_everywhere is None
     assert states(found) == dict.fromkeys(ports, "open")
@@ -198,6 +198,14 @@ def path(answers: int, late: int) -> PathEstimate:
 )
 def test_late_answers_mean_a_limit_only_if_chance_does_not_explain_them(answers, late, crowd_late, limited):
     assert is_limited(path(answers, late), path(1000, crowd_late)) is limited
+
+
+@pytest.mark.parametrize(
+    ("answers", "late", "limited"), [(90, 27, True), (90, 2, False), (5000, 200, False), (5000, 1500, True)]
+)
+def test_a_host_alone_is_not_measured_by_its_own_late_answers(answers, late, limited):
+    alone = path(answers, late)
+    assert is_limited(alone, alone) is limited
 
 
 class LimitedHost:

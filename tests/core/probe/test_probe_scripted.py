@@ -62,6 +62,7 @@ class Internet:
         return far * self.chance.uniform(0.9, 1.3), 0 if state == "open" else errno.ECONNREFUSED
 
 
+@pytest.mark.timeout(120 + PROBES / 1000)
 @pytest.mark.parametrize("loss", [0.0, 0.04])
 def test_every_port_of_a_large_scan_gets_its_true_state(loss):
     internet = Internet(7, loss=loss)
@@ -92,6 +93,26 @@ def test_attempts_follow_the_loss_that_is_measured():
     ]
     assert attempts[0] == 2
     assert attempts[1] >= 4
+
+
+def test_at_the_start_of_a_lossy_scan_no_silence_is_believed_before_the_loss_is_known():
+    found = collect(submitted(FakeNetwork(Internet(3, loss=0.05)), addresses(200), **UNLIMITED)).values()
+    silent = [one for result in found for one in result.probes if one.state is PortState.FILTERED]
+    assert len(silent) > 1000
+    assert min(one.attempts for one in silent) >= 3
+
+
+@pytest.mark.parametrize("slow_seconds", [0.35, 0.6])
+def test_an_answer_that_comes_after_its_port_was_asked_again_still_counts(slow_seconds):
+    def one_is_slow(host: str, port: int, now: float) -> Answer:
+        return (slow_seconds if host == "10.0.0.0" else 0.001), errno.ECONNREFUSED
+
+    world = FakeNetwork(one_is_slow)
+    found = collect(submitted(world, addresses(30), **UNLIMITED))["10.0.0.0"].probes
+    assert {(one.state, one.attempts) for one in found} == {(PortState.CLOSED, 1)}
+    assert found[0].latency_ms == pytest.approx(slow_seconds * 1000, rel=0.1)
+    assert sum(host == "10.0.0.0" for _, host, _ in world.sent) == 2 * len(PORTS)  # though each was asked twice
+    assert not world.sockets
 
 
 @pytest.mark.parametrize(("rate", "count"), [(100, 300), (2000, 5000)])

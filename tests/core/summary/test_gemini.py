@@ -179,7 +179,7 @@ def test_a_valid_answer_is_shown_with_its_provenance(fake):
     assert found.deterministic_text == REPORT.summary.text
     assert (found.model, found.citations, found.reason) == ("gemini-3.5-flash", ("EXP-003",), "")
     latency_ms = found.usage["latency_ms"]
-    assert 0 < latency_ms < 5000
+    assert latency_ms > 0
     assert found.usage == {
         "prompt_tokens": 812, "candidates_tokens": 96, "thoughts_tokens": 226,
         "latency_ms": latency_ms, "facts": 3, "prompt_version": 1,
@@ -395,7 +395,7 @@ def test_a_short_wait_is_waited(fake):
 def test_a_long_or_senseless_wait_is_not_waited(fake, delay):
     started_at = time.monotonic()
     assert_fell_back(explain(fake, quota(delay), timeout_seconds=60), SummaryState.RATE_LIMITED, "HTTP 429")
-    assert time.monotonic() - started_at < 1
+    assert time.monotonic() - started_at < 5  # the shortest of them is longer
     assert len(fake.asked) == 1
 
 
