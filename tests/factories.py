@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,15 +17,20 @@ from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.targets import parse_target
 from scans.core.types import (
     AddressReport,
+    Cookie,
     Facts,
+    HttpFacts,
     Outcome,
     PortState,
     Probe,
     Report,
+    Service,
+    ServiceState,
     SourceResult,
     SourceState,
     Summary,
     Target,
+    TlsFacts,
 )
 from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
@@ -55,6 +60,48 @@ GERMAN_HOSTING = Facts(
     is_proxy=False,
     is_mobile=False,
     is_hosting=True,
+)
+SELF_SIGNED = TlsFacts(
+    version="TLSv1.3",
+    cipher="TLS_AES_256_GCM_SHA384",
+    legacy_versions=("TLSv1.1",),
+    subject="CN=old-shop.invalid",
+    issuer="CN=old-shop.invalid",
+    names=("old-shop.invalid", "www.old-shop.invalid"),
+    names_count=2,
+    not_before=datetime(2026, 1, 5, 8, tzinfo=UTC),
+    not_after=datetime(2046, 1, 5, 8, tzinfo=UTC),
+    key="RSA 2048",
+    signature="sha256",
+    fingerprint="7b04e19d" * 8,
+    is_self_signed=True,
+    is_trusted=False,
+    matches_name=None,
+    problems=("self-signed",),
+)
+CARELESS_PAGE = HttpFacts(
+    status=200,
+    title="Example shop: sign in",
+    server="nginx/1.24.0",
+    content_type="text/html; charset=utf-8",
+    security_headers=(("x-content-type-options", "nosniff"),),
+    cookies=(Cookie(name="session", is_secure=False, is_http_only=True),),
+    has_password_field=True,
+    lists_directory=False,
+)
+CAREFUL_PAGE = HttpFacts(
+    status=301,
+    location="https://127.66.0.7/shop",
+    redirects=("https://127.66.0.7/shop",),
+    last_status=200,
+    content_type="text/html",
+    security_headers=(
+        ("strict-transport-security", "max-age=31536000"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("x-content-type-options", "nosniff"),
+    ),
+    is_encrypted=True,
+    is_complete=False,
 )
 REASONS = {PortState.OPEN: "syn-ack", PortState.CLOSED: "conn-refused", PortState.FILTERED: "timeout"}
 
@@ -135,16 +182,48 @@ def make_address(
     ports: Sequence[int] = tuple(DEFAULT_SERVICES),
     is_global: bool = True,
     sources: Sequence[SourceResult] | None = None,
+    services: Sequence[Service] = (),
 ) -> AddressReport:
-    """What was seen at one address: every port is closed that is not named."""
-    is_open, is_filtered = frozenset(open_ports), frozenset(filtered)
+    """What was seen at one address: every port is closed that is not named; who has a service there is open."""
+    is_open, is_filtered = {*open_ports, *(service.port for service in services)}, frozenset(filtered)
     probes = []
     for port in sorted({*ports, *is_open, *is_filtered}):
         state = PortState.OPEN if port in is_open else PortState.FILTERED if port in is_filtered else PortState.CLOSED
         silent = state is PortState.FILTERED
         probes.append(Probe(port, state, REASONS[state], 2 if silent else 1, None if silent else 12.5))
     said = (make_source(),) if sources is None else tuple(sources)
-    return AddressReport(address=ip_address(address), is_global=is_global, probes=tuple(probes), sources=said)
+    return AddressReport(
+        address=ip_address(address),
+        is_global=is_global,
+        probes=tuple(probes),
+        sources=said,
+        services=tuple(sorted(services, key=lambda service: service.port)),
+    )
+
+
+def make_services() -> tuple[Service, ...]:
+    """One of each kind: known with and without a version, open to anyone, over TLS, and the ways not to be known."""
+    return (
+        make_service(
+            22, "SSH", product="OpenSSH", version="9.2p1", cpe="cpe:2.3:a:openbsd:openssh:9.2:p1:*:*:*:*:*:*",
+            banner="SSH-2.0-OpenSSH_9.2p1 Debian-2", evidence=r"SSH-2.0-OpenSSH_9.2p1 Debian-2\x0d\x0a",
+        ),
+        make_service(80, "HTTP", product="nginx", version="1.24.0", http=CARELESS_PAGE, evidence=r"HTTP/1.1 200 OK\x0d\x0a"),
+        make_service(443, "HTTP", is_tls=True, tls=SELF_SIGNED, http=CAREFUL_PAGE, evidence=r"HTTP/1.1 301 Moved\x0d\x0a"),
+        make_service(502, state=ServiceState.NOT_ASKED, reason="nothing was sent: bytes could do harm on this port"),
+        make_service(
+            3306, state=ServiceState.UNRECOGNISED, reason="it greets in a way that is not known here",
+            banner="J", evidence=r"J\x00\x00\x00\x0a8.0.36",
+        ),
+        make_service(6379, "Redis", access="PING answered PONG", banner="+PONG", evidence=r"+PONG\x0d\x0a"),
+        make_service(8081, reason="it said nothing, whatever was tried"),
+    )  # fmt: skip
+
+
+def make_service(port: int, protocol: str | None = None, **said: Any) -> Service:
+    """What stands behind one port: known if a protocol is named, otherwise silent unless told otherwise."""
+    state = said.pop("state", ServiceState.IDENTIFIED if protocol else ServiceState.SILENT)
+    return Service(port=port, state=state, protocol=protocol, elapsed_ms=said.pop("elapsed_ms", 61), **said)
 
 
 def make_source(

@@ -21,6 +21,7 @@ os.environ.update(
     SCAN_DB_PATH="",
     SCAN_TREAT_AS_GLOBAL="127.66.0.0/16",
     LOG_LEVEL="WARNING",
+    FINGERPRINT=os.environ.get("TEST_FINGERPRINT", "0"),  # a listener that never answers would cost each test some seconds
 )
 from ipscanner.settings import *  # noqa: E402, F403
 

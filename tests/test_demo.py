@@ -152,6 +152,30 @@ def the_report_finds_every_port_that_was_opened_and_no_other(demo):
     assert expand(results[CLOSED]["port_states"]["closed"]) == PORTS
 
 
+def the_report_says_what_its_services_are(demo):
+    results = by_address(demo.job("Report"))
+    said = {
+        (result["ip_address"], service["port"]): service
+        for result in results.values()
+        for address in result["addresses"]
+        for service in address["services"]
+    }
+    assert {(address, port) for address, ports in OPEN.items() for port in ports} == set(said), "each open port was asked"
+    ssh, careless, tls = said[WEB, 2222], said[WEB, 8080], said[WEB, 8443]
+    assert (ssh["protocol"], ssh["product"], ssh["version"]) == ("SSH", "ExampleSSH", "3.1")
+    assert (careless["product"], careless["http"]["security_headers"]) == ("ExampleHTTP", {})
+    assert careless["http"]["has_password_field"]
+    assert not careless["http"]["cookies"][0]["is_http_only"]
+    assert (tls["protocol"], tls["is_tls"], tls["tls"]["problems"]) == ("HTTP", True, ["self-signed"])
+    assert tls["tls"]["names"] == [NAME]
+    assert said[FILES, 2121]["protocol"] == "FTP"
+    assert (said[DATA, 6379]["protocol"], said[DATA, 6379]["access"]) == ("Redis", "PING answered PONG")
+    assert (said[DATA, 3306]["protocol"], said[DATA, 3306]["version"]) == ("MySQL", "8.0.99-example")
+    assert (said[DATA, 9200]["product"], said[DATA, 9200]["version"]) == ("Elasticsearch", "7.99.0")
+    assert (said[DATA, 5432]["protocol"], said[FILES, 5900]["protocol"]) == ("PostgreSQL", "VNC")
+    assert len(said[KEPT, 8080]["http"]["security_headers"]) == 5
+
+
 def its_levels_tell_the_hosts_apart(demo):
     levels = {address: result["risk_level"] for address, result in by_address(demo.job("Report")).items()}
     assert levels[DATA] == "critical"
@@ -246,6 +270,7 @@ def a_second_demo_names_the_port_and_what_to_do(demo):
 
 CLAIMS = (
     the_report_finds_every_port_that_was_opened_and_no_other,
+    the_report_says_what_its_services_are,
     its_levels_tell_the_hosts_apart,
     its_model_is_believed_about_every_public_host,
     its_providers_differ_and_what_ip_api_does_not_know_is_not_made_up,

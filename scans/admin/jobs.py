@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
+from django.utils.html import format_html_join
 
 from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
 from scans.admin.export import export_response
@@ -28,6 +29,7 @@ from scans.services.cancel import cancel_job
 from scans.services.deletion import delete_job
 from scans.services.problems import InvalidSubmissionError
 from scans.services.rerun import NothingToRerunError, rerun_job
+from scans.templatetags.services import service_line
 
 PARTS = ("spec", "partial", "evidence", "verdict", "summary")  # JSON that may be large, and that no list shows
 JOB_PARTS = ("ports", "submitted", "rejected", "warnings")
@@ -201,12 +203,27 @@ class TargetResultAdmin(ReadOnlyAdmin):
     list_filter = ("state", LevelFilter, "job__mode", ("job__owner", OwnerFilter))
     list_select_related = ("job",)
     ordering = ("-id",)
+    readonly_fields = ("services",)
     search_fields = ("target",)  # switches the box on; search.py decides what is looked for
     search_help_text = "A whole token or address, or how a target or a name begins"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TargetResult]:
         """Without the JSON; the page of one result reads it then."""
         return super().get_queryset(request).defer(*PARTS, *(f"job__{name}" for name in JOB_PARTS))
+
+    def get_fields(self, request: HttpRequest, obj: TargetResult | None = None) -> list[Any]:
+        """The services in words before the JSON that they are read from."""
+        names = [name for name in super().get_fields(request, obj) if name != "services"]
+        at = names.index("evidence")
+        return [*names[:at], "services", *names[at:]]
+
+    def services(self, row: TargetResult) -> str:
+        """What stands behind the open ports of its addresses, a line each."""
+        addresses = row.evidence["addresses"] if row.evidence else []
+        lines = [
+            (address["address"], service_line(service)) for address in addresses for service in address.get("services", ())
+        ]
+        return format_html_join("", "<div>{}: {}</div>", lines) or "not asked"
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TargetResult], search_term: str

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from scans.core.types import Level, PortState, SourceState, SummaryState, TargetKind
+from scans.core.types import Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
 from scans.models import JobOutcome, JobState, Mode
 
 LEVELS = [str(level) for level in Level]
@@ -134,6 +134,77 @@ class PortStatesSerializer(serializers.Serializer[Any]):
     refused = serializers.CharField(allow_blank=True)
 
 
+class CookieSerializer(serializers.Serializer[Any]):
+    """A cookie that a page offered, without its value."""
+
+    name = serializers.CharField()
+    is_secure = serializers.BooleanField()
+    is_http_only = serializers.BooleanField()
+    same_site = serializers.CharField(allow_null=True)
+
+
+class HttpSerializer(serializers.Serializer[Any]):
+    """What a web server answered to `GET /`; all but `status`, `location` and `redirects` is of the last page."""
+
+    status = serializers.IntegerField()
+    location = serializers.CharField(allow_null=True, help_text="Of a redirect, followed or not")
+    redirects = serializers.ListField(child=serializers.CharField(), help_text="Followed, to the same address only")
+    last_status = serializers.IntegerField(allow_null=True)
+    title = serializers.CharField(allow_null=True)
+    server = serializers.CharField(allow_null=True)
+    powered_by = serializers.CharField(allow_null=True)
+    content_type = serializers.CharField(allow_null=True)
+    security_headers = serializers.DictField(child=serializers.CharField(), help_text="Those that were sent")
+    cookies = CookieSerializer(many=True)
+    has_password_field = serializers.BooleanField(allow_null=True)
+    lists_directory = serializers.BooleanField(allow_null=True)
+    is_encrypted = serializers.BooleanField()
+    is_complete = serializers.BooleanField(help_text="false: cut by a limit or by the deadline")
+
+
+class TlsSerializer(serializers.Serializer[Any]):
+    """What a TLS handshake showed, judged when it was seen."""
+
+    version = serializers.CharField()
+    cipher = serializers.CharField()
+    legacy_versions = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="TLS 1.0 or 1.1 if accepted; null: could not be asked"
+    )
+    subject = serializers.CharField(allow_null=True)
+    issuer = serializers.CharField(allow_null=True)
+    names = serializers.ListField(child=serializers.CharField(), help_text="At most 100 of `names_count`")
+    names_count = serializers.IntegerField()
+    not_before = serializers.DateTimeField(allow_null=True)
+    not_after = serializers.DateTimeField(allow_null=True)
+    key = serializers.CharField(allow_null=True)
+    signature = serializers.CharField(allow_null=True)
+    fingerprint = serializers.CharField(allow_null=True)
+    is_self_signed = serializers.BooleanField(allow_null=True)
+    is_trusted = serializers.BooleanField(allow_null=True)
+    matches_name = serializers.BooleanField(allow_null=True, help_text="null: no name was given")
+    problems = serializers.ListField(child=serializers.CharField())
+    weaknesses = serializers.ListField(child=serializers.CharField())
+
+
+class ServiceSerializer(serializers.Serializer[Any]):
+    """What stands behind one open port, by its own words; what it did not say is null."""
+
+    port = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=[str(state) for state in ServiceState])
+    reason = serializers.CharField(allow_blank=True)
+    protocol = serializers.CharField(allow_null=True)
+    product = serializers.CharField(allow_null=True)
+    version = serializers.CharField(allow_null=True)
+    cpe = serializers.CharField(allow_null=True)
+    is_tls = serializers.BooleanField()
+    banner = serializers.CharField(allow_null=True)
+    access = serializers.CharField(allow_null=True, help_text="What was answered without credentials")
+    http = HttpSerializer(allow_null=True)
+    tls = TlsSerializer(allow_null=True)
+    evidence = serializers.CharField(allow_blank=True, help_text="The first bytes, unprintable ones as \\x1b")
+    elapsed_ms = serializers.IntegerField(allow_null=True)
+
+
 class AddressSerializer(PlaceSerializer):
     """One address of a target."""
 
@@ -145,6 +216,7 @@ class AddressSerializer(PlaceSerializer):
     organisation = serializers.CharField(allow_null=True)
     asn = serializers.IntegerField(allow_null=True)
     as_name = serializers.CharField(allow_null=True)
+    services = ServiceSerializer(many=True)
 
 
 class SourceSerializer(serializers.Serializer[Any]):

@@ -72,14 +72,25 @@ class _Echo:
 
 def _write_table(results: Iterable[Result]) -> None:
     for result in results:
-        tests = {test["port"]: test["service"] for test in result["accessibility_tests"]}
-        shown = " ".join(f"{port}/{tests.get(port, 'unknown')}" for port in result["open_ports"][:MAX_SHOWN_PORTS])
+        usual = {test["port"]: test["service"] for test in result["accessibility_tests"]}
+        names = usual | _identified(result)
+        shown = " ".join(f"{port}/{names.get(port, 'unknown')}" for port in result["open_ports"][:MAX_SHOWN_PORTS])
         more = (
             f" and {len(result['open_ports']) - MAX_SHOWN_PORTS} more" if len(result["open_ports"]) > MAX_SHOWN_PORTS else ""
         )
         address = "" if result["ip_address"] == result["target"] else f" ({result['ip_address']})"
         print(f"{result['target']}{address}  {result['risk_level']}  {shown or 'no open port'}{more}")
         print(f"    {result['risk_summary']}", flush=True)
+
+
+def _identified(result: Result) -> dict[int, str]:
+    """What said what it is: "SSH(OpenSSH-9.2p1)". Clean text already; a space would end the port's word."""
+    found = {}
+    for service in (service for address in result["addresses"] for service in address["services"]):
+        if service["protocol"]:
+            said = "-".join(part for part in (service["product"], service["version"]) if part)
+            found[service["port"]] = f"{service['protocol']}({said})".replace(" ", "_") if said else service["protocol"]
+    return found
 
 
 def _write_ndjson(results: Iterable[Result]) -> None:

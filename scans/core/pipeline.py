@@ -1,9 +1,9 @@
 """Items through the lanes, start to finish; yields (key, report) as soon as it is ready, alone or with others.
 
-    items ─► policy ─► resolve ─► policy ─► probe ─┬─► risk ─► summary ─► (key, Report)
-                      (threads)            (thread) │
-                                        └─► intel ──┘
-                                           (threads)
+    items ─► policy ─► resolve ─► policy ─┬─► probe ─► fingerprint ─┬─► risk ─► summary ─► (key, Report)
+                      (threads)           │  (thread)    (thread)   │
+                                          └──────► intel ───────────┘
+                                                 (threads)
 
 Slow must not hold up fast: every lane has its own threads and reports by one queue of events. The caller's thread
 does all the rest, and alone touches what Tools hides (a database, in a worker): it pulls items as capacity
@@ -24,18 +24,21 @@ from typing import cast
 
 from scans.core import risk, summary
 from scans.core.egress import Egress
+from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
 from scans.core.http import Http
 from scans.core.intel import SOURCES, Consultation, IntelLane, Source
 from scans.core.policy import Decision, ScopePolicy
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
+from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
 from scans.core.resolve import Resolution, ResolveError, Resolver
 from scans.core.tools import Tools
-from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Target
+from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Service, ServiceState, Target
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
 TURN_SECONDS = 0.1
 PULL_AGAIN_SECONDS = 1.0  # after "nothing now"
+FINGERPRINT_GRACE_SECONDS = 1.0  # beyond what the lane allows itself; then it is stuck, and nobody waits for it
 _END = object()
 
 
@@ -106,6 +109,9 @@ class _Work:
     decisions: dict[IPAddress, Decision] = field(default_factory=dict)
     probes: dict[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
     answers_everywhere: dict[IPAddress, bool | None] = field(default_factory=dict)
+    services: dict[IPAddress, tuple[Service, ...]] = field(default_factory=dict)
+    asked: set[IPAddress] = field(default_factory=set)  # whose services are still being asked
+    services_due_at: float = 0.0  # monotonic; what is still asked then is not waited for
     planned: int = 0
     notes: tuple[str, ...] = ()
     admitted_at: float | None = None  # monotonic; None while its name is being resolved
@@ -121,14 +127,18 @@ class _Lanes:
         self._policy = ScopePolicy(options.scope)
         self._resolver = Resolver(options.resolve)
         self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
+        # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
+        claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
         http = Http(Egress(options), options.intel)
         self._events: queue.SimpleQueue[
-            tuple[Hashable, Resolution | ResolveError] | HostResult | Consultation | BaseException
+            tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | BaseException
         ]
         self._events = queue.SimpleQueue()
         self._intel = IntelLane([source(options.intel) for source in sources], tools, http, self._events.put)
+        self._fingerprint = FingerprintLane(options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put)
         self._works: dict[Hashable, _Work] = {}
-        self._awaiting_intel: dict[Hashable, _Work] = {}
+        self._awaiting: dict[Hashable, _Work] = {}  # probed, and waiting for the other lanes
+        self._is_intel_urgent = False  # one of them waits for nothing else
         self._ready: list[Ready] = []
         self._max_probes = max_probes
         self._engine_turns = -1
@@ -142,7 +152,12 @@ class _Lanes:
         """End every lane; nothing is left running."""
         self._engine.cancel()
         self._prober.join()
+        self._fingerprint.close()
         self._resolver.close()
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, HostResult):
+                _close(event)
 
     def run(self, items: Iterator[Item | None]) -> Iterator[list[Ready]]:
         """See scan_in_batches()."""
@@ -154,8 +169,8 @@ class _Lanes:
                 return
             self._drop_unwanted()
             has_more = has_more and self._pull(items)
-            self._intel.turn(now=time.monotonic(), is_urgent=bool(self._awaiting_intel))
-            self._finish_those_with_intel()
+            self._intel.turn(now=time.monotonic(), is_urgent=self._is_intel_urgent)
+            self._finish_complete()
             if not self._ready and self._works:
                 self._take_events()
             if self._ready:
@@ -174,9 +189,10 @@ class _Lanes:
         while not self._tools.drops.empty():
             work = self._works.pop(self._tools.drops.get(), None)
             if work is not None:
-                self._awaiting_intel.pop(work.item.key, None)
+                self._awaiting.pop(work.item.key, None)
                 self._set_planned(work, 0)
                 self._engine.drop((work.item.key, address) for address in work.decisions)
+                self._fingerprint.drop([work.item.key])
 
     # --- In ------------------------------------------------------------------------------------------------------
 
@@ -245,7 +261,11 @@ class _Lanes:
         known = {probe.port for probe in work.item.known.get(address, ())}
         ports = [port for port in work.item.all_ports if port not in known]
         return HostPlan(
-            key=(work.item.key, address), address=address, ports=ports, is_paced=work.decisions[address].is_global
+            key=(work.item.key, address),
+            address=address,
+            ports=ports,
+            is_paced=work.decisions[address].is_global,
+            keep_open=self._tools.options.fingerprint.is_on,
         )
 
     def _set_planned(self, work: _Work, probes: int) -> None:
@@ -269,11 +289,15 @@ class _Lanes:
         except queue.Empty:
             return
 
-    def _take(self, event: tuple[Hashable, Resolution | ResolveError] | HostResult | Consultation | BaseException) -> None:
+    def _take(
+        self, event: tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | BaseException
+    ) -> None:
         if isinstance(event, BaseException):
             raise event
         if isinstance(event, HostResult):
             self._probed(event)
+        elif isinstance(event, HostServices):
+            self._identified(event)
         elif isinstance(event, Consultation):
             self._intel.receive(event)
         else:
@@ -283,29 +307,66 @@ class _Lanes:
         key, _ = cast(tuple[Hashable, IPAddress], result.key)
         work = self._works.get(key)
         if work is None:  # dropped
+            _close(result)
             return
         known = work.item.known.get(result.address, ())
         work.probes[result.address] = tuple(sorted((*known, *result.probes)))
         work.answers_everywhere[result.address] = result.answers_everywhere
+        self._ask_services(work, result)
         if len(work.probes) == len(work.decisions) and not _is_cut_short(work):
             self._set_planned(work, 0)
             work.probed_at = time.monotonic()
-            self._awaiting_intel[key] = work
+            self._awaiting[key] = work
+            self._is_intel_urgent = True
+
+    def _ask_services(self, work: _Work, result: HostResult) -> None:
+        """Hand an address and its open connections on, if all of its ports have their state."""
+        probes, target = work.probes[result.address], work.item.target
+        is_cut = any(probe.state is PortState.NOT_TESTED for probe in probes)
+        open_probes = [probe for probe in probes if probe.state is PortState.OPEN]
+        if is_cut or not open_probes or self._is_ending or not self._tools.options.fingerprint.is_on:
+            _close(result)
+            return
+        work.asked.add(result.address)
+        work.services_due_at = time.monotonic() + self._fingerprint.host_seconds + FINGERPRINT_GRACE_SECONDS
+        self._fingerprint.ask(
+            HostQuestion(
+                key=work.item.key,
+                address=result.address,
+                open_probes=open_probes,
+                connections=result.connections,
+                answers_everywhere=result.answers_everywhere,
+                name=target.host if target.address is None else None,
+                scheme=target.scheme,
+                url_port=target.port,
+            )
+        )
+
+    def _identified(self, found: HostServices) -> None:
+        work = self._works.get(found.key)
+        if work is not None:
+            work.services[found.address] = found.services
+            work.asked.discard(found.address)
 
     # --- Out -----------------------------------------------------------------------------------------------------
 
-    def _finish_those_with_intel(self) -> None:
+    def _finish_complete(self) -> None:
+        """Let those go that have what every lane can still say, or have waited for it long enough."""
         now = time.monotonic()
         grace_seconds = self._tools.options.intel.grace_seconds
-        for work in list(self._awaiting_intel.values()):
-            is_answered = all(self._intel.has_all(address) for address in work.decisions)
-            if is_answered or (work.probed_at is not None and now - work.probed_at >= grace_seconds):
+        self._is_intel_urgent = False
+        for work in list(self._awaiting.values()):
+            has_intel = all(self._intel.has_all(address) for address in work.decisions)
+            self._is_intel_urgent = self._is_intel_urgent or not has_intel
+            is_late = work.probed_at is not None and now - work.probed_at >= grace_seconds
+            has_services = not work.asked or now >= work.services_due_at
+            if (has_intel or is_late) and has_services:
                 self._leave(work, self._report(work, now=now))
 
     def _leave(self, work: _Work, result: Report | Interrupted) -> None:
         del self._works[work.item.key]
         self._set_planned(work, 0)
-        self._awaiting_intel.pop(work.item.key, None)
+        self._awaiting.pop(work.item.key, None)
         self._ready.append((work.item.key, result))
 
     def _report(self, work: _Work, *, now: float) -> Report:
@@ -316,6 +377,7 @@ class _Lanes:
                 probes=work.probes[address],
                 sources=self._intel.results(address, now=now),
                 answers_everywhere=work.answers_everywhere.get(address),
+                services=work.services.get(address) or _unanswered(work, address),
             )
             for address, decision in work.decisions.items()
         )
@@ -331,13 +393,14 @@ class _Lanes:
         )
 
     def _hand_back(self) -> Iterator[Ready]:
-        """Cancel the probes and give every unfinished item back with what is known of it."""
+        """Cancel the probes and the questions, and give every unfinished item back with what is known of it."""
         self._is_ending = True
         self._engine.cancel()
         self._prober.join()
+        self._fingerprint.close()
         while not self._events.empty():
             self._take_events()
-        self._finish_those_with_intel()
+        self._finish_complete()
         yield from self._ready
         for key, work in self._works.items():
             known = {
@@ -362,6 +425,21 @@ class _Lanes:
                     self._events.put(result)
         except BaseException as error:  # noqa: BLE001 - the thread's edge: the caller's thread raises it
             self._events.put(error)
+
+
+def _unanswered(work: _Work, address: IPAddress) -> tuple[Service, ...]:
+    """What is said of the open ports of an address whose questions were not waited for any longer."""
+    if address not in work.asked:
+        return ()
+    reason = "the questions to this address were not answered in time"
+    is_open = [probe.port for probe in work.probes[address] if probe.state is PortState.OPEN]
+    return tuple(Service(port=port, state=ServiceState.TIMED_OUT, reason=reason) for port in is_open[:MAX_SERVICES])
+
+
+def _close(result: HostResult) -> None:
+    """Close the connections that nobody will use."""
+    for connection in result.connections.values():
+        connection.close()
 
 
 def _is_cut_short(work: _Work) -> bool:

@@ -1,7 +1,8 @@
 """The frozen values that travel between the stages.
 
     Target ─► Probe… ─► AddressReport ─► Verdict ─► Summary ─► Report
-              SourceResult ─┘             Finding ─┘
+              Service… ─────┤             Finding ─┘
+              SourceResult ─┘
 
 A stage returns a new value and edits none. Missing is not false: None means "did not say".
 """
@@ -100,6 +101,90 @@ class Probe(NamedTuple):
     latency_ms: float | None  # of the attempt that was answered; None without an answer
 
 
+class ServiceState(StrEnum):
+    """What came of asking an open port what it is."""
+
+    IDENTIFIED = "identified"
+    UNRECOGNISED = "unrecognised"  # it spoke, and nobody here knows the language
+    SILENT = "silent"  # it accepted the connection and said nothing
+    FAILED = "failed"  # it closed the connection, or could not be connected to again
+    TIMED_OUT = "timed_out"  # it did not finish in time
+    NOT_ASKED = "not_asked"  # bytes could do harm there, or its turn did not come
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cookie:
+    """A cookie that was offered, without its value."""
+
+    name: str
+    is_secure: bool
+    is_http_only: bool
+    same_site: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpFacts:
+    """What a web server answered to GET /. All but the first two are of the last page, after the redirects followed."""
+
+    status: int
+    location: str | None = None  # of a redirect, as it was sent, whether followed or not
+    redirects: tuple[str, ...] = ()  # the addresses that were asked in turn, if any was followed
+    last_status: int | None = None  # of the last page, if a redirect was followed
+    title: str | None = None
+    server: str | None = None
+    powered_by: str | None = None
+    content_type: str | None = None
+    security_headers: tuple[tuple[str, str], ...] = ()  # those of SECURITY_HEADERS that were sent: name in lower case, value
+    cookies: tuple[Cookie, ...] = ()
+    has_password_field: bool | None = None  # None: the body was not read, or is not HTML
+    lists_directory: bool | None = None
+    is_encrypted: bool = False  # the last page came over TLS
+    is_complete: bool = True  # false: cut by a limit or by the deadline
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFacts:
+    """What a TLS handshake showed. What depends on the day was judged when it was seen."""
+
+    version: str  # TLSv1.3
+    cipher: str
+    legacy_versions: tuple[str, ...] | None = None  # TLS 1.0 or 1.1, if accepted; None: could not be asked
+    subject: str | None = None  # None, as all that follows: the certificate could not be read
+    issuer: str | None = None
+    names: tuple[str, ...] = ()  # that it is for, 100 at most
+    names_count: int = 0
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    key: str | None = None  # RSA 2048
+    signature: str | None = None  # sha256
+    fingerprint: str | None = None  # SHA-256 of the certificate, hexadecimal
+    is_self_signed: bool | None = None
+    is_trusted: bool | None = None  # a chain leads to an authority of the common list
+    matches_name: bool | None = None  # None: the user gave no name
+    problems: tuple[str, ...] = ()  # of the certificate: expired, self-signed, …
+    weaknesses: tuple[str, ...] = ()  # of key, signature and cipher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """What stands behind one open port, by its own words. None means that it did not say."""
+
+    port: int
+    state: ServiceState
+    reason: str = ""  # for every state but identified: what happened, in words
+    protocol: str | None = None  # SSH, HTTP, …: one of the names in scans/core/fingerprint
+    product: str | None = None
+    version: str | None = None
+    cpe: str | None = None  # only where product and version are certain
+    is_tls: bool = False
+    banner: str | None = None  # the first words, as plain text
+    access: str | None = None  # what one harmless request showed without credentials
+    http: HttpFacts | None = None
+    tls: TlsFacts | None = None
+    evidence: str = ""  # the first bytes that came, the unprintable ones escaped
+    elapsed_ms: int | None = None  # None: it was not asked
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """What intelligence says about one address. None or "" never stands for false."""
@@ -139,6 +224,7 @@ class AddressReport:
     probes: tuple[Probe, ...]
     sources: tuple[SourceResult, ...] = ()
     answers_everywhere: bool | None = None  # also on high ports at random; None: not asked, because few ports are open
+    services: tuple[Service, ...] = ()  # ascending by port; of the first 32 open ports at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,13 +10,15 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                started_at, finished_at,
                addresses [{address, is_global, answers_everywhere, port_states {state: "22,80-82"}, probes [[port,
                state, reason, attempts, latency_ms]], sources [{source, state, reason, observed_at, is_cached,
-               elapsed_ms, facts {only what is known}}]}]}
+               elapsed_ms, facts {only what is known}}], services [{port, state, and of `Service` in types.py what was said;
+               http and tls alike}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
 
-`port_states` is always complete. `probes` holds every probe of an address with up to 1,000 ports, and above that only the
-open ones, the first 1,000 of them. `scans/core/summary/facts.py` reads evidence and verdict by these names.
+Schema 2 added `services`; a row of schema 1 has none, which is read as "not asked". `port_states` is always complete.
+`probes` holds every probe of an address with up to 1,000 ports, and above that only the open ones, the first 1,000 of
+them. `scans/core/summary/facts.py` reads evidence and verdict by these names.
 
 Every text from outside passes `clean_text` here once more, whatever its stage did: Postgres refuses NUL, lone surrogates
 and NaN, and one such value would cost the whole row.
@@ -24,35 +26,44 @@ and NaN, and one such value would cost the whole row.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
+from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand, expand_all, service_name
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
+    Cookie,
     Facts,
     Finding,
+    HttpFacts,
     Outcome,
     PortState,
     Probe,
     Report,
+    Service,
     SourceResult,
     SourceState,
     Summary,
     SummaryState,
     Target,
+    TlsFacts,
     Verdict,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_LISTED_PORTS = 1000
 MAX_TEXT_CHARS = 2048
+MAX_SERVICE_CHARS = 64 * 1024  # of JSON, for all services of one address
+_SHORT_SERVICE = ("port", "state", "reason", "protocol", "product", "version", "is_tls", "access")
 BEST_FIRST = (  # which state a port has that several addresses answer for
     PortState.OPEN,
     PortState.CLOSED,
@@ -66,6 +77,16 @@ SERVICE_CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", 
 SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
 
 Json = dict[str, Any]
+
+
+def _unsaid(kind: type[Service] | type[HttpFacts] | type[TlsFacts]) -> Json:
+    """What a stored dict of this kind has where nothing was said."""
+    given = {field.name: None if field.default is MISSING else field.default for field in fields(kind)}
+    return {name: [] if value == () else value for name, value in given.items()}
+
+
+_SERVICE, _HTTP, _TLS = _unsaid(Service), _unsaid(HttpFacts), _unsaid(TlsFacts)
+TECHNIQUES = {protocol.name: protocol.technique for protocol in PROTOCOLS}
 
 
 # Values to stored dicts
@@ -154,6 +175,7 @@ def _address_dict(address: AddressReport) -> Json:
         "answers_everywhere": address.answers_everywhere,
         **_probes_dict(address.probes),
         "sources": [_source_dict(result) for result in address.sources],
+        "services": services_list(address.services),
     }
 
 
@@ -200,6 +222,34 @@ def _source_dict(result: SourceResult) -> Json:
         "elapsed_ms": result.elapsed_ms,
         "facts": {name: clean_text(value) if isinstance(value, str) else value for name, value in known.items()},
     }
+
+
+def services_list(services: Iterable[Service]) -> list[Json]:
+    """What each service said. Of all of one address no more text than MAX_SERVICE_CHARS is kept: the first come first."""
+    left, stored = MAX_SERVICE_CHARS, []
+    for service in services:
+        known = _known(service)
+        if (size := len(json.dumps(known))) > left:
+            known = {name: known[name] for name in _SHORT_SERVICE if name in known}
+        left -= min(size, left)
+        stored.append(known)
+    return stored
+
+
+def _known(value: Any) -> Any:
+    """A value of `Service` as JSON: without what it leaves unsaid, text clean, times in UTC. An empty tuple was said."""
+    if is_dataclass(value):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: _known(held) for name, held in named.items() if isinstance(value, Cookie) or held not in (None, "")}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, datetime):
+        return _time(value)
+    if isinstance(value, tuple):
+        return [_known(each) for each in value]
+    return value
 
 
 def _finding_dict(finding: Finding) -> Json:
@@ -253,7 +303,7 @@ def wire_result(evidence: Mapping[str, Any], verdict: Mapping[str, Any], summary
         "recommendation": summary["recommendation"],
         **place,
         "metadata": dict(place),
-        "testing_techniques": [],
+        "testing_techniques": _techniques(addresses),
         "schema_version": SCHEMA,
         "outcome": evidence["outcome"],
         "error": evidence["error"],
@@ -346,7 +396,28 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
         "open_ports": list(expand(address["port_states"]["open"])),
         "port_states": address["port_states"],
         **_identity(address["sources"]),
+        "services": [_wire_service(service) for service in address.get("services", ())],
     }
+
+
+def _wire_service(service: Mapping[str, Any]) -> Json:
+    """Every field, whether stored or not: what was not said is null."""
+    http, tls = service.get("http"), service.get("tls")
+    return {
+        **_SERVICE,
+        **service,
+        "http": {**_HTTP, **http, "security_headers": dict(http.get("security_headers", ()))} if http else None,
+        "tls": {**_TLS, **tls} if tls else None,
+    }
+
+
+def _techniques(addresses: Iterable[Mapping[str, Any]]) -> list[str]:
+    """In the free words of the original: what was done to find out."""
+    services = [service for address in addresses for service in address.get("services", ())]
+    names = {TECHNIQUES[service["protocol"]] for service in services if service.get("protocol") in TECHNIQUES}
+    if any("tls" in service for service in services):
+        names.add(TECHNIQUES["TLS"])
+    return sorted(names)
 
 
 def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:

@@ -7,17 +7,20 @@
     not probed   newly covered   ·             ·              ·
 
 Silent is every state but open and closed: nobody answered, or nobody asked. A dot is not worth a line. The same holds
-for everything else that is compared: a level only if both scans observed something, a fact only if both were told it.
+for everything else that is compared: a level only if both scans observed something, a fact only if both were told it,
+and what a service is only if both asked the port and understood the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from scans.core.ports import compact, count_ports, expand
-from scans.core.types import Level, PortState
+from scans.core.types import Level, PortState, ServiceState
 
 NOT_PROBED = "not_probed"
 ANSWERED = frozenset({PortState.OPEN, PortState.CLOSED})
@@ -53,6 +56,28 @@ class SeenAddress:
     address: str
     port_states: PortStates
     said: Mapping[str, str]  # label: value
+
+
+def service_values(services: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What the services of an address say that is worth comparing, by labels that name the port.
+
+    The version is one of its product, so that two products do not have their versions compared. Of a certificate the
+    fingerprint decides; the name and the last day beside it follow from it.
+    """
+    values: dict[str, str] = {}
+    for service in services:
+        if service["state"] != ServiceState.IDENTIFIED:
+            continue
+        port, product, tls = service["port"], service.get("product"), service.get("tls", {})
+        values[f"Service on {port}"] = service["protocol"]
+        if product:
+            values[f"Product on {port}"] = product
+        if "version" in service:
+            values[f"Version of {product or service['protocol']} on {port}"] = service["version"]
+        if "fingerprint" in tls:
+            day = datetime.fromisoformat(tls["not_after"]).strftime("%-d %b %Y")
+            values[f"Certificate on {port}"] = f"{tls['subject']} until {day} (SHA-256 {tls['fingerprint'][:16]}…)"
+    return values
 
 
 def port_changes(then: PortStates, now: PortStates, *, address: str = "") -> list[Change]:

@@ -120,7 +120,10 @@ def rows_of(job: ScanJob, keys: Sequence[RowKey]) -> list[TargetResult]:
     rows = (
         listed_targets(job)
         .filter(pk__in=[key.pk for key in keys])
-        .annotate(first_ports=Substr(KT(f"{first}__open"), 1, MAX_PORTS_CHARS))
+        .annotate(
+            first_ports=Substr(KT(f"{first}__open"), 1, MAX_PORTS_CHARS),
+            services=Cast(KT("evidence__addresses__0__services"), TextField()),  # at most 64 kB of a row, some 3 as a rule
+        )
     )
     if count_ports(job.ports) < MAX_STRIP_PORTS:  # a URL's own port may come on top
         rows = rows.annotate(port_states=Cast(KT(first), TextField()))

@@ -6,7 +6,7 @@ They are text to copy into a shell, and half of each came from outside: every va
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -16,13 +16,14 @@ from django import template
 from django.urls import reverse
 
 from scans.core.ports import PROFILES, compact, expand, expand_all
+from scans.core.types import ServiceState
 
 register = template.Library()
 
 Json = Mapping[str, Any]
 
 MAX_PORT_CHARS = 400  # of a list of ports in a command line; a longer one stands for a whole range
-WEB_PORTS = (443, 80, 8443, 8080)  # the first open one is asked
+WEB_PORTS = (443, 80, 8443, 8080)  # the first one is asked
 TLS_PORTS = (443, 8443, 465, 993, 995, 636)
 PLAIN_PORTS = frozenset({80, 8080})
 STANDARD_PORTS = {"http": 80, "https": 443}
@@ -80,12 +81,11 @@ def _all(addresses: Sequence[Json], states: Sequence[str] | Mapping[str, str]) -
 
 
 def _curl(target: Json, address: Json) -> Iterator[str]:
-    """The target's own URL if it is one, otherwise the first page of the first web port that is open."""
+    """The target's own URL if it is one, otherwise the first page of the most usual web port."""
     if target["scheme"] in STANDARD_PORTS:
         scheme, port = target["scheme"], target["port"] or STANDARD_PORTS[target["scheme"]]
     else:
-        port = _first_open(address, WEB_PORTS)
-        scheme = "http" if port in PLAIN_PORTS else "https"
+        scheme, port = _web(address)
     if not port:
         return
     host, where = target["host"], _bracketed(address["address"])
@@ -95,17 +95,41 @@ def _curl(target: Json, address: Json) -> Iterator[str]:
     yield _line("curl", "-sSikg", *pinned, f"{scheme}://{name}{shown}{target['path'] or '/'}")
 
 
+def _web(address: Json) -> tuple[str, int | None]:
+    """Where HTTP is known to be spoken; where nothing is known of it, a port where it is usual."""
+    known = {service["port"]: service for service in _identified(address) if service.get("protocol") == "HTTP"}
+    port = _first(WEB_PORTS, known)
+    if port is not None:
+        return ("https" if known[port]["is_tls"] else "http"), port
+    port = _first(WEB_PORTS, _unidentified(address), is_strict=True)
+    return ("http" if port in PLAIN_PORTS else "https"), port
+
+
 def _openssl(target: Json, address: Json) -> Iterator[str]:
-    port = target["port"] if target["scheme"] == "https" and target["port"] else _first_open(address, TLS_PORTS)
+    """Likewise for TLS."""
+    known = [service["port"] for service in _identified(address) if service["is_tls"]]
+    port = target["port"] if target["scheme"] == "https" and target["port"] else _first(TLS_PORTS, known)
+    port = port or _first(TLS_PORTS, _unidentified(address), is_strict=True)
     if port:
         name = [] if _is_address(target["host"]) else ["-servername", target["host"]]
         where = f"{_bracketed(address['address'])}:{port}"
         yield _line("openssl", "s_client", "-connect", where, *name) + " </dev/null"
 
 
-def _first_open(address: Json, wanted: Sequence[int]) -> int | None:
-    is_open = frozenset(expand(address["port_states"]["open"]))
-    return next((port for port in wanted if port in is_open), None)
+def _identified(address: Json) -> list[Json]:
+    """The services of which is known what they are; none in a scan that did not ask."""
+    return [service for service in address.get("services", ()) if service["state"] == ServiceState.IDENTIFIED]
+
+
+def _unidentified(address: Json) -> set[int]:
+    """The open ports of which is not known what they are."""
+    return set(expand(address["port_states"]["open"])) - {service["port"] for service in _identified(address)}
+
+
+def _first(usual: Sequence[int], ports: Collection[int], *, is_strict: bool = False) -> int | None:
+    """The most usual of these ports; if none is usual the lowest, unless only a usual one will do."""
+    found = next((port for port in usual if port in ports), None)
+    return found if found is not None or is_strict else min(ports, default=None)
 
 
 def _bracketed(address: str) -> str:

@@ -15,7 +15,7 @@ register = template.Library()
 
 Json = Mapping[str, Any]
 
-MAX_ROWS = 200  # of services, and of single probes, on one page: shared by all addresses; a row takes some 450 bytes
+MAX_ROWS = 200  # of single probes on one page: shared by all addresses; a row takes some 450 bytes
 MAX_SHORT_LIST = 100  # up to so many every probe has a row, above it only those that did not answer "closed"
 MAX_STRIP_PORTS = 48  # above it only the ports that are not closed are drawn
 STRIP_PITCH = 11
@@ -67,13 +67,6 @@ def listed_probes(address: Json, addresses: int) -> list[ProbeRow]:
     if len(probes) > MAX_SHORT_LIST:
         probes = [probe for probe in probes if probe[1] != PortState.CLOSED]
     return _rows(probes[: MAX_ROWS // max(1, addresses)])
-
-
-@register.filter
-def open_probes(address: Json, addresses: int) -> list[ProbeRow]:
-    """The open ones, as many as fit on the page."""
-    is_open = [probe for probe in address["probes"] if probe[1] == PortState.OPEN]
-    return _rows(is_open[: MAX_ROWS // max(1, addresses)])
 
 
 @register.filter

@@ -12,6 +12,7 @@ from django import template
 from scans.core.ports import count_ports, expand
 from scans.core.types import PortState
 from scans.selectors import MAX_PORTS_CHARS, MAX_STRIP_PORTS
+from scans.templatetags.services import telling_words
 from scans.web.job_rows import RowLinks
 
 register = template.Library()
@@ -68,6 +69,13 @@ def silence(row: Any) -> str:
     if answered < tested:
         return f"{tested - answered:,} of {tested:,} probes without an answer"
     return "No rule fired" if row.open_ports else f"{tested:,} of {tested:,} probes answered, none open"
+
+
+@register.filter
+def row_services(row: Any) -> str:
+    """The most telling of what the services of a row's first address are; "" if none was asked, or none is known."""
+    stored = getattr(row, "services", None)
+    return telling_words(json.loads(stored)) if stored else ""
 
 
 @register.inclusion_tag("scans/_job_strip.html")

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from scans.core import pipeline, wire
-from scans.core.options import IntelOptions, Options, ProbeOptions, ScopeOptions
+from scans.core.options import FingerprintOptions, IntelOptions, Options, ProbeOptions, ScopeOptions
 from scans.core.pipeline import Interrupted, Item
 from scans.core.targets import parse_target
 from scans.core.tools import MemoryBudget, Tools
@@ -29,6 +29,7 @@ def tools(base_url: str = "http://127.0.0.1:9", **intel: float) -> Tools:
         options=Options(
             scope=ScopeOptions(allow=LOOPBACK, treat_as_global=(PUBLIC,)),
             probe=ProbeOptions(rate_per_second=0),
+            fingerprint=FingerprintOptions(is_on=False),  # it has tests of its own: test_pipeline_services.py
             intel=IntelOptions(**{"ip_api_base_url": base_url, "grace_seconds": 2, **intel}),
         )
     )

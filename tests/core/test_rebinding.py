@@ -122,7 +122,8 @@ def test_in_a_thousand_tries_no_answer_leads_to_the_canary(monkeypatch):
             assert report.addresses[0].probes[0].state == "open"
         else:
             assert report.error_code == "refused_scope", (host, report.error)
-    assert seen == {PUBLIC: sum(host.split(".")[1] in IN_SCOPE for host in hosts)}
+    assert set(seen) == {PUBLIC}  # more than once each: the probe, and whoever asks what the service is
+    assert seen[PUBLIC] > sum(host.split(".")[1] in IN_SCOPE for host in hosts)
     assert set(asked.values()) == {1}  # each name once: what was judged is what is connected to
 
 
@@ -143,7 +144,9 @@ def test_the_canary_does_see_who_comes_where_the_loopback_is_allowed(monkeypatch
     hosts = ["host.flop.invalid", "host.both.invalid", "host.chain.invalid", "host.chain-cut.invalid"]
     with listeners() as machine, dns_server(script) as lookup:
         scan(monkeypatch, lookup, hosts, machine.port, ScopeOptions(allow=LOOPBACK))
-        assert machine.seen() == {"127.0.0.1": 3, "::1": 1, PUBLIC: 1}
+        seen = machine.seen()
+    assert set(seen) == {"127.0.0.1", "::1", PUBLIC}
+    assert seen["127.0.0.1"] >= 3
 
 
 @pytest.mark.parametrize("denied", ["127.0.0.1", "10.0.0.1", "::1", "169.254.169.254", "64:ff9b::7f00:1"])

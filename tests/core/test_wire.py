@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
 from typing import Any
@@ -17,21 +17,27 @@ from scans.core.risk import gather, rate
 from scans.core.summary.deterministic import failed, summarise
 from scans.core.types import (
     AddressReport,
+    Cookie,
     Facts,
+    HttpFacts,
     Level,
     Outcome,
     PortState,
     Probe,
     Report,
+    Service,
+    ServiceState,
     SourceResult,
     SourceState,
     Summary,
     SummaryState,
     Target,
     TargetKind,
+    TlsFacts,
 )
 from scans.core.wire import (
     BEST_FIRST,
+    MAX_SERVICE_CHARS,
     evidence_dict,
     summary_dict,
     summary_from_dict,
@@ -153,7 +159,7 @@ def test_a_scanned_host_in_full():
             "Bind to private addresses; require TLS and strong authentication. "
             "Keys only; restrict source addresses or put it behind a VPN."
         ),
-        "schema_version": 1,
+        "schema_version": 2,
         "outcome": "done",
         "error": None,
         "started_at": "2026-11-24T09:14:02.120000Z",
@@ -165,7 +171,7 @@ def test_a_scanned_host_in_full():
                 "address": "192.0.2.1", "is_global": True, "open_ports": [22, 5432], "port_states": PORT_STATES,
                 "location": "Frankfurt, Hesse", "country": "Germany", "provider": "Example ISP",
                 "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
-                "asn": 64500, "as_name": "EXAMPLE",
+                "asn": 64500, "as_name": "EXAMPLE", "services": [],
             }
         ],
         "sources": [
@@ -347,6 +353,87 @@ def test_a_latency_that_is_no_number_is_null(latency):
     probe = Probe(22, PortState.OPEN, "syn-ack", 1, latency)
     seen = AddressReport(address=ip_address("192.0.2.1"), is_global=True, probes=(probe,))
     assert served(report(seen))["accessibility_tests"][0]["latency_ms"] is None
+
+
+HTTPS = Service(
+    port=443, state=ServiceState.IDENTIFIED, protocol="HTTP", product="nginx", version="1.22.1", is_tls=True,
+    banner="HTTP/1.1 200",
+    http=HttpFacts(status=200, server="nginx/1.22.1", cookies=(Cookie(name="sid", is_secure=True, is_http_only=False),)),
+    tls=TlsFacts(version="TLSv1.3", cipher="x", legacy_versions=(), names=("a.invalid",), names_count=1, not_after=STARTED),
+    elapsed_ms=40,
+)  # fmt: skip
+SILENT = Service(port=9999, state=ServiceState.SILENT, reason="it said nothing")
+
+
+def with_services(*services: Service) -> Report:
+    return report(replace(address(open=tuple(service.port for service in services)), services=services))
+
+
+def test_services_are_stored_without_what_they_did_not_say_and_served_with_every_field():
+    stored = evidence_dict(with_services(HTTPS, SILENT))["addresses"][0]["services"]
+    assert stored[1] == {"port": 9999, "state": "silent", "reason": "it said nothing", "is_tls": False}
+    assert "title" not in stored[0]["http"]
+    web, silent = served(with_services(HTTPS, SILENT))["addresses"][0]["services"]
+    names = {field.name for field in fields(Service)}
+    assert set(web) == set(silent) == names
+    assert set(web["http"]) == {field.name for field in fields(HttpFacts)}
+    assert set(web["tls"]) == {field.name for field in fields(TlsFacts)}
+    assert (silent["http"], silent["tls"], silent["banner"], silent["evidence"]) == (None, None, None, "")
+    assert web["http"]["cookies"] == [{"name": "sid", "is_secure": True, "is_http_only": False, "same_site": None}]
+    assert web["tls"]["not_after"] == "2026-11-24T09:14:02.120000Z"
+
+
+def test_not_offered_and_could_not_be_asked_stay_two_things():
+    unasked = replace(HTTPS, tls=replace(HTTPS.tls, legacy_versions=None))
+    found = [
+        served(with_services(each))["addresses"][0]["services"][0]["tls"]["legacy_versions"] for each in (HTTPS, unasked)
+    ]
+    assert found == [[], None]
+
+
+def test_the_techniques_are_those_that_were_used():
+    assert served(with_services(HTTPS, SILENT))["testing_techniques"] == ["HTTP/HTTPS Request", "SSL/TLS Handshake"]
+    assert served(with_services(SILENT))["testing_techniques"] == []
+
+
+def test_a_row_from_before_there_were_services_is_still_read():
+    old = evidence_dict(REPORTS["open"])
+    old["schema"] = 1
+    del old["addresses"][0]["services"]
+    result = wire_result(old, verdict_dict(REPORTS["open"].verdict), summary_dict(REPORTS["open"].summary))
+    assert result["addresses"][0]["services"] == []
+    assert result["testing_techniques"] == []
+
+
+def test_what_a_host_says_of_its_services_has_an_end():
+    talkative = replace(HTTPS, tls=replace(HTTPS.tls, names=("n" * 253,) * 100))
+    many = with_services(*[replace(talkative, port=port) for port in range(1, 33)])
+    stored = evidence_dict(many)["addresses"][0]["services"]
+    assert [service["port"] for service in stored] == list(range(1, 33))
+    assert len(json.dumps(stored)) < MAX_SERVICE_CHARS + 32 * 300
+    assert ("tls" in stored[0], "tls" in stored[31]) == (True, False)
+
+
+SERVICES = st.builds(
+    Service,
+    port=st.integers(1, 65535),
+    state=st.sampled_from(ServiceState),
+    reason=st.text(max_size=50),
+    product=st.none() | st.text(),
+    banner=st.none() | st.text(),
+    evidence=st.text(max_size=50),
+    http=st.none() | st.builds(HttpFacts),
+    tls=st.none() | st.builds(TlsFacts, not_before=st.none(), not_after=st.none()),
+)
+
+
+@given(SERVICES)
+def test_any_service_goes_through_storage_and_back(service):
+    utc = dict.fromkeys(("not_before", "not_after"))
+    service = replace(service, tls=replace(service.tls, **utc) if service.tls else None)
+    (found,) = served(with_services(service))["addresses"][0]["services"]
+    assert (found["port"], found["state"]) == (service.port, service.state)
+    assert json.dumps(found, ensure_ascii=False).isprintable()
 
 
 HOSTILE = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\x00\ud800\u202e\x1b<{")), max_size=60)

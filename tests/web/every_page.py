@@ -15,7 +15,7 @@ from scans.core.types import Outcome, SourceState
 from scans.models import DeletedJob, JobState, RateBucket, ScanJob, SourceReply, TargetResult, TargetState, WorkerHeartbeat
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_services, make_source
 
 DELETED = "d" * 32
 LONG_URL = "https://shop.invalid/" + "w" * 150
@@ -54,7 +54,9 @@ def make_world() -> World:
 
     failed_source = make_source(SourceState.RATE_LIMITED, reason="quota")
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)
-    seen = make_address("127.66.0.7", open_ports=[22, 6379], filtered=[25, 3306], sources=[make_source(), failed_source])
+    seen = make_address(
+        "127.66.0.7", open_ports=[8080], filtered=[25], sources=[make_source(), failed_source], services=make_services()
+    )
     refusal = make_failure("10.0.0.1", "out_of_scope", "10.0.0.1 is private: outside your scope.", outcome=Outcome.REFUSED)
     rows = {
         "done": make_result(make_report("127.66.0.7", seen), job=finished),

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scans.core.types import Facts, Summary, SummaryState
 from scans.models import TargetState
-from tests.factories import make_address, make_job, make_report, make_result, make_source
+from tests.factories import (
+    CAREFUL_PAGE,
+    make_address,
+    make_job,
+    make_report,
+    make_result,
+    make_service,
+    make_services,
+    make_source,
+)
 from tests.web.browser import overflow, watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +36,8 @@ SAID = Summary(
 def row():
     """A host with something of everything."""
     make_result(make_report("127.66.0.1", make_address(open_ports=[22])))
-    return make_result(make_report("127.66.0.1", make_address(open_ports=[22, 443, 6379], filtered=[25]), words=SAID))
+    services = [service for service in make_services() if service.port in (22, 443, 6379)]
+    return make_result(make_report("127.66.0.1", make_address(services=services, filtered=[25]), words=SAID))
 
 
 def tab_to(page: Any, matching: str, *, within: int = 80) -> None:
@@ -52,6 +63,7 @@ def test_the_page_is_read_by_keyboard_alone(page, row):
         fold.focus()
         page.keyboard.press("Enter")
     assert page.is_visible(".every >> text=conn-refused")
+    assert page.is_visible(".services >> text=max-age=31536000")
     tab_to(page, "pre.evidence")  # a region that scrolls can be scrolled by the arrow keys
     assert page.complaints == []
 
@@ -90,6 +102,8 @@ def test_without_javascript_the_commands_are_there_and_no_dead_button_is(chromiu
     page = context.new_page()
     page.goto(row.get_absolute_url())
     assert page.is_visible("text=nmap -sT")
+    page.click("text=TLS 1.3, certificate self-signed")
+    assert page.is_visible(".services >> text=signed by itself")
     assert not page.is_visible("text='Copy'")
     page.click("text=One by one")
     assert page.is_visible(".every >> text=conn-refused")
@@ -105,7 +119,14 @@ def test_on_paper_every_fold_is_open_and_there_is_nothing_to_press(chromium, liv
     page.emulate_media(media="print")
     head = page.inner_text(".print-only")
     assert all(part in head for part in (row.job.token, "rules 1", "evidence SHA-256"))
-    for fold in ("How the score adds up", "One by one", "stored evidence", "facts it saw"):
+    for fold in (
+        "How the score adds up",
+        "TLS 1.3, certificate",
+        "its CPE name",
+        "One by one",
+        "stored evidence",
+        "facts it saw",
+    ):
         body = page.locator("details", has_text=fold).locator(".fold__body")
         assert body.bounding_box()["height"] > 40, fold
     assert page.is_visible(".every >> text=conn-refused")
@@ -143,7 +164,10 @@ def test_whatever_was_said_the_page_is_no_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     long, hostile = "w" * 250, "<svg/onload=alert(1)>שלום"
     facts = Facts(organisation=long, isp=hostile, city=hostile, as_name=long)
-    seen = [make_address(f"127.66.0.{n}", open_ports=[443], sources=[make_source(facts=facts)]) for n in (1, 2)]
+    web = make_service(443, "HTTP", product=long, version=hostile, http=replace(CAREFUL_PAGE, title=long, server=long))
+    ssh = make_service(22, "SSH", cpe=long, banner=long, evidence=long, access=long)
+    sources = [make_source(facts=facts)]
+    seen = [make_address(f"127.66.0.{n}", services=[web, ssh], sources=sources) for n in (1, 2)]
     for _ in range(2):
         row = make_result(make_report(f"https://shop.invalid/{long}/'$(id)'{hostile}", *seen))
     all_ports = make_result(make_report("127.66.0.3", make_address("127.66.0.3", open_ports=range(1, 65_536, 2), ports=())))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scans.core.types import Report
 from scans.core.wire import evidence_dict
 from scans.templatetags.host_commands import commands
-from tests.factories import make_address, make_report
+from tests.factories import SELF_SIGNED, make_address, make_report, make_service
 
 STATUS_URL = "http://127.0.0.1:8000/scan/" + "0" * 32
 
@@ -36,6 +36,25 @@ def test_a_name_is_asked_at_the_address_that_was_scanned():
         "nmap -6 -sT -Pn -sV -p 8443 2001:db8::7",
         "curl -sSikg --resolve 'shop.invalid:8443:[2001:db8::7]' 'https://shop.invalid:8443/a?b=1'",
         "openssl s_client -connect '[2001:db8::7]:8443' -servername shop.invalid </dev/null",
+    ]
+
+
+def test_what_is_known_of_the_services_decides_what_is_asked():
+    ssh, plain = make_service(443, "SSH"), make_service(8443, "HTTP")
+    web = make_service(9000, "HTTP", is_tls=True, tls=SELF_SIGNED)
+    assert lines(make_report("127.66.0.1", make_address(services=[ssh, plain, web])))[1:3] == [
+        "curl -sSikg http://127.66.0.1:8443/",
+        "openssl s_client -connect 127.66.0.1:9000 </dev/null",
+    ]
+    assert lines(make_report("127.66.0.1", make_address(services=[ssh, web])))[1] == "curl -sSikg https://127.66.0.1:9000/"
+    assert len(lines(make_report("127.66.0.1", make_address(services=[ssh])))) == 2, "neither speaks HTTP nor TLS"
+
+
+def test_where_a_service_is_not_known_the_usual_one_is_asked():
+    silent = make_service(443)
+    assert lines(make_report("127.66.0.1", make_address(services=[silent])))[1:3] == [
+        "curl -sSikg https://127.66.0.1/",
+        "openssl s_client -connect 127.66.0.1:443 </dev/null",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,16 @@ from scans import selectors
 from scans.core.types import Facts, SourceState
 from scans.models import TargetResult
 from scans.selectors import host_page
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import (
+    SELF_SIGNED,
+    make_address,
+    make_failure,
+    make_job,
+    make_report,
+    make_result,
+    make_service,
+    make_source,
+)
 
 pytestmark = pytest.mark.django_db
 NOBODY = AnonymousUser()
@@ -107,6 +117,44 @@ def test_facts_and_addresses_are_compared_as_carefully_as_ports():
     assert told(newest) == [("changed", "Addresses")], "a source that failed says nothing about a change"
     assert told(middle) == [("changed", "Country"), ("changed", "Addresses")]
     assert middle.changes[1].now == "127.66.0.1, 127.66.0.2"
+
+
+def served(*services, days_ago: float) -> TargetResult:
+    return scanned(make_report("127.66.0.1", make_address(services=services)), days_ago=days_ago)
+
+
+def test_a_product_a_version_and_a_certificate_that_changed_are_told():
+    other = replace(SELF_SIGNED, fingerprint="ab" * 32)
+    ssh, web = make_service(22, "SSH", product="OpenSSH", version="9.1"), make_service(443, "TLS", tls=SELF_SIGNED)
+    served(ssh, web, make_service(80, "HTTP", product="nginx", version="1.18.0"), days_ago=2)
+    apache = make_service(80, "HTTP", product="Apache", version="2.4.1")
+    row = served(replace(ssh, version="9.2"), replace(web, tls=other), apache, days_ago=1)
+    newest, _ = history(row).scans
+    assert told(newest) == [
+        ("changed", "Version of OpenSSH on 22"), ("changed", "Product on 80"), ("changed", "Certificate on 443"),
+    ]  # fmt: skip
+    assert (newest.changes[0].then, newest.changes[0].now) == ("9.1", "9.2")
+    assert newest.changes[2].now == "CN=old-shop.invalid until 5 Jan 2046 (SHA-256 abababababababab…)"
+
+
+def test_of_a_service_that_one_of_two_scans_did_not_understand_no_change_is_asserted(client):
+    ssh = make_service(22, "SSH", product="OpenSSH", version="9.1")
+    old = served(ssh, days_ago=5)
+    del old.evidence["addresses"][0]["services"]  # of before services were asked
+    old.save()
+    served(replace(ssh, product="Dropbear"), days_ago=4)
+    served(make_service(22), days_ago=3)
+    served(replace(ssh, version=None), days_ago=2)
+    row = served(ssh, days_ago=1)
+    assert [[each for each in told(scan) if each[0] == "changed"] for scan in history(row).scans] == [[]] * 5
+    assert client.get(row.get_absolute_url()).status_code == 200
+
+
+def test_a_host_that_changes_everything_has_not_the_whole_page():
+    ports = range(1, 31)
+    served(*(make_service(port, "SSH", product="OpenSSH", version="1") for port in ports), days_ago=2)
+    row = served(*(make_service(port, "SSH", product="OpenSSH", version="2") for port in ports), days_ago=1)
+    assert len(history(row).scans[0].changes) == 30
 
 
 def test_at_most_twenty_earlier_scans_are_listed():

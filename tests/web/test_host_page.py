@@ -140,7 +140,7 @@ def test_a_host_where_every_port_is_open_stays_small_too(page):
     seen = make_address(open_ports=range(1, 65_536), ports=())
     body = page(make_result(make_report("127.66.0.1", seen)))
     assert len(body) < 200_000
-    assert "The first 200 of 65535" in body
+    assert "Here are 128 of 65535 open ports" in body
 
 
 def test_eight_addresses_with_a_thousand_silent_ports_each_stay_small_too(page):

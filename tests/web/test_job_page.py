@@ -24,7 +24,18 @@ from scans.services import audit
 from scans.services.cancel import cancel_job
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
-from tests.factories import finish, make_address, make_failure, make_job, make_report, make_result, make_source, spread
+from tests.factories import (
+    finish,
+    make_address,
+    make_failure,
+    make_job,
+    make_report,
+    make_result,
+    make_service,
+    make_services,
+    make_source,
+    spread,
+)
 from tests.web.policy import POLICY, inline_parts, policy_of
 from tests.web.reading import text_of
 
@@ -111,6 +122,17 @@ def test_every_target_has_its_state_its_level_and_a_link(client):
     assert rows[4:] == ["not yet 127.66.0.5 in work", "not yet 127.66.0.6 waiting", "not yet 127.66.0.7 waiting"]
     for number in range(1, 8):
         assert f'href="/jobs/{job.token}/hosts/{number}"' in page
+
+
+def test_a_row_names_the_most_telling_of_its_services(client):
+    seen = make_address(services=make_services())
+    row = make_result(make_report("127.66.0.1", seen))
+    assert (
+        "Redis answers without credentials, OpenSSH 9.2p1, nginx 1.24.0 and 1 more" in rows_in(page_of(client, row.job))[0]
+    )
+    hostile = make_address(services=[make_service(22, "SSH", product="<script>" + "x" * 70)])
+    page = page_of(client, make_result(make_report("127.66.0.1", hostile)).job)
+    assert "<bdi>&lt;script&gt;" + "x" * 31 + "…</bdi>" in page
 
 
 def test_a_level_is_a_word_and_a_shape_before_it_is_a_colour(client):

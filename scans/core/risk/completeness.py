@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from scans.core.risk.words import port_list
 from scans.core.text import clean_text
-from scans.core.types import AddressReport, Completeness, PortState, SourceState
+from scans.core.types import AddressReport, Completeness, PortState, ServiceState, SourceState
 
 ANSWERED_STATES = frozenset({PortState.OPEN, PortState.CLOSED})
 NOT_ASKED_STATES = frozenset({SourceState.SKIPPED, SourceState.NOT_APPLICABLE})
@@ -41,7 +41,7 @@ def completeness(addresses: Sequence[AddressReport]) -> Completeness:
         ports_tested=len(probes),
         sources_answered=sum(s.state in (SourceState.OK, SourceState.EMPTY) for s in asked),
         sources_asked=len(asked),
-        doubts=(*port_doubts(addresses), *source_doubts(addresses)),
+        doubts=(*port_doubts(addresses), *service_doubts(addresses), *source_doubts(addresses)),
     )
 
 
@@ -57,6 +57,19 @@ def port_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
             doubts.append(f"{where}every port accepts connections, also those nobody uses: open says nothing of a service.")
         elif (count := sum(probe.state is PortState.OPEN for probe in address.probes)) > MANY_OPEN_PORTS:
             doubts.append(f"{where}{count} ports are open: the host may accept connections on every port.")
+    return tuple(doubts)
+
+
+def service_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """One sentence for each address with open ports of which nobody knows what they are, if they were asked at all."""
+    doubts = []
+    for address in addresses:
+        known = {service.port for service in address.services if service.state is ServiceState.IDENTIFIED}
+        is_open = [probe.port for probe in address.probes if probe.state is PortState.OPEN]
+        if address.services and (unknown := [port for port in is_open if port not in known]):
+            where = f"On {address.address}, " if len(addresses) > 1 else ""
+            words = "open ports did not say what they are"
+            doubts.append(f"{where}{len(unknown)} of {len(is_open)} {words} ({port_list(unknown)}).")
     return tuple(doubts)
 
 

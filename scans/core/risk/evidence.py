@@ -11,18 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scans.core.risk.completeness import ANSWERED_STATES, completeness
+from scans.core.risk.fact import Fact
+from scans.core.risk.services import service_facts
 from scans.core.types import AddressReport, Completeness, PortState, SourceState
 
 SPEAKING_STATES = frozenset({SourceState.OK, SourceState.STALE})  # their facts count, an old answer's too
 FLAGS = {"intel.anonymiser": "is_proxy"}  # a rule's name for what sources say
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fact:
-    """One named fact and who said it. A fact that nobody stated is not there at all."""
-
-    value: bool | float | tuple[str, ...]
-    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +56,9 @@ def _is_observed(address: AddressReport) -> bool:
 def _observed(addresses: Sequence[AddressReport]) -> Observed:
     open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
     stated = {name: _flag(addresses, attribute) for name, attribute in FLAGS.items()}
-    return Observed(ports=tuple(sorted(open_ports)), facts={name: fact for name, fact in stated.items() if fact})
+    flags = {name: fact for name, fact in stated.items() if fact}
+    services = [service for address in addresses for service in address.services]
+    return Observed(ports=tuple(sorted(open_ports)), facts={**flags, **service_facts(services)})
 
 
 def _flag(addresses: Iterable[AddressReport], attribute: str) -> Fact | None:

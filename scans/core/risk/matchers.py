@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from scans.core.ports import category
-from scans.core.risk.evidence import Fact, Observed
+from scans.core.risk.evidence import Observed
+from scans.core.risk.fact import Fact
 from scans.core.risk.pack import Rule, Tier
 from scans.core.risk.words import name_list, port_list, service_list
 from scans.core.text import clean_text

@@ -4,8 +4,8 @@ Built from the stored evidence and verdict (their shape is written down in `scan
 is asked later than the scan. The list is minimal and redacted: no target as written, no address, no host name, no
 silent or closed port by number. So a port that the model names is open and in the facts, or it is invented.
 
-What a service said about the address stands apart as `untrusted_observations`; nothing in it widens what the
-model may say.
+What a source or a scanned service said in its own words stands apart as `untrusted_observations`; nothing in it widens
+what the model may say. Of a service only what is ours is a fact: port, protocol, encryption, and that it answered.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Any
 from scans.core.ports import expand, service_name
 from scans.core.risk.words import port_list, service_list
 from scans.core.text import clean_text
-from scans.core.types import Level
+from scans.core.types import Level, ServiceState
 
 MAX_SAID_CHARS = 200
 MAX_FINDINGS = 12
 MAX_ADDRESSES = 8
+MAX_SERVICES = 20
 CVE = re.compile(r"cve-\d{4}-\d{4,7}", re.IGNORECASE)
 _SAID = ("country", "organisation", "isp", "as_name")
+_SERVICE_SAID = ("product", "version")
 _FLAGS = ("is_proxy", "is_mobile", "is_hosting")
 
 
@@ -47,7 +49,9 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
     """The facts about one finished target."""
     addresses = evidence["addresses"][:MAX_ADDRESSES]
     findings = verdict["findings"][:MAX_FINDINGS]
-    statements = [*map(_finding, findings), *map(_address, addresses), *_sources(addresses)]
+    services = [service for address in addresses for service in address.get("services", ())]
+    identified = [service for service in services if service["state"] == ServiceState.IDENTIFIED][:MAX_SERVICES]
+    statements = [*map(_finding, findings), *map(_address, addresses), *map(_service, identified), *_sources(addresses)]
     trusted = {
         "risk_level": verdict["level"],
         "risk_score": verdict["score"],
@@ -57,8 +61,9 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
     }
     trusted_text = json.dumps(trusted, ensure_ascii=False, sort_keys=True)
     ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
+    untrusted = {"untrusted_observations": [*_observations(addresses), *_products(identified)]}
     return ModelFacts(
-        text=json.dumps({**trusted, "untrusted_observations": _observations(addresses)}, ensure_ascii=False, sort_keys=True),
+        text=json.dumps({**trusted, **untrusted}, ensure_ascii=False, sort_keys=True),
         count=len(statements),
         level=Level(verdict["level"]),
         rules=tuple(finding["rule_id"] for finding in findings),
@@ -89,6 +94,21 @@ def _address(address: Mapping[str, Any]) -> dict[str, object]:
         "usual_services": service_list(ports["open"]) or "none",
         **counts,
     }
+
+
+def _service(service: Mapping[str, Any]) -> dict[str, object]:
+    """What one service is, in words of ours."""
+    return {
+        "service": service["protocol"],
+        "port": service["port"],
+        "is_encrypted": service["is_tls"],
+        "answered_without_credentials": "access" in service,
+    }
+
+
+def _products(services: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
+    said = [_known(service, _SERVICE_SAID) for service in services]
+    return [observation for observation in said if observation]
 
 
 def _sources(addresses: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:

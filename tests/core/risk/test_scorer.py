@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from scans.core.ports import catalogue
-from scans.core.risk.evidence import Fact, Observed, RiskEvidence
+from scans.core.risk.evidence import Observed, RiskEvidence
+from scans.core.risk.fact import Fact
 from scans.core.risk.levels import rank
 from scans.core.risk.pack import default_pack
 from scans.core.risk.scorer import MAX_FINDING_PORTS, rate

@@ -1,0 +1,110 @@
+"""TLS against real servers of every version: what is seen, what is inside, and what is not TLS at all."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import warnings
+
+import pytest
+
+from scans.core.types import ServiceState
+from tests.core.fingerprint.asking import saying, service_of, serving
+from tests.core.fingerprint.certs import encrypted, make, server_context
+from tests.servers import public
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\n<title>Inside</title>"[:-1]
+MADE = make("host.invalid")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    OLD = [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1]
+
+
+def page(connection: socket.socket) -> None:
+    saying(PAGE, wait_for=b"\r\n\r\n")(connection)
+
+
+def test_https_on_any_port_shows_page_and_certificate():
+    with serving(encrypted(page, server_context(MADE))) as server:
+        service = service_of(server.port, name="host.invalid")
+    assert (service.state, service.protocol, service.is_tls) == (ServiceState.IDENTIFIED, "HTTP", True)
+    assert service.http is not None
+    assert (service.http.title, service.http.is_encrypted) == ("Inside", True)
+    assert service.tls is not None
+    assert (service.tls.version, service.tls.matches_name, service.tls.problems) == ("TLSv1.3", True, ("self-signed",))
+    assert service.tls.legacy_versions == ("TLSv1.1",)  # this server takes everything
+
+
+@pytest.mark.parametrize("version", [*OLD, ssl.TLSVersion.TLSv1_2], ids=str)
+def test_an_old_server_is_seen_with_its_version(version):
+    with serving(encrypted(page, server_context(MADE, highest=version))) as server:
+        service = service_of(server.port)
+    assert service.tls is not None
+    assert service.tls.version == version.name.replace("v1_", "v1.")
+    assert service.tls.legacy_versions == ("TLSv1" if version is OLD[0] else "TLSv1.1",)
+
+
+def test_a_server_that_refuses_old_versions_is_known_to():
+    context = server_context(MADE)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with serving(encrypted(page, context)) as server:
+        service = service_of(server.port)
+    assert service.tls is not None
+    assert service.tls.legacy_versions == ()
+
+
+def test_the_whole_chain_is_looked_at():
+    authority = make("An authority")
+    leaf = make("host.invalid", issuer=authority)
+    with serving(encrypted(page, server_context(leaf, authority))) as server:
+        service = service_of(server.port)
+    assert service.tls is not None
+    assert (service.tls.problems, service.tls.issuer) == (("untrusted chain",), "CN=An authority")
+
+
+def test_a_mail_server_inside_tls_is_recognised_by_its_greeting():
+    behave = encrypted(saying(b"* OK Dovecot ready.\r\n"), server_context(MADE))
+    with serving(behave, public(63), 993) as server:
+        service = service_of(server.port, address=public(63))
+    assert (service.protocol, service.product, service.is_tls) == ("IMAP", "Dovecot", True)
+    assert service.tls is not None
+
+
+def test_a_server_that_wants_a_certificate_of_ours_is_still_seen():
+    context = server_context(MADE)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serving(encrypted(page, context)) as server:
+        service = service_of(server.port)
+    assert (service.state, service.protocol, service.is_tls) == (ServiceState.IDENTIFIED, "TLS", True)
+    assert service.reason.startswith("it speaks TLS, and the handshake failed: ")
+
+
+def test_a_handshake_that_breaks_off_in_the_middle_shows_no_certificate():
+    def truncated(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"\x16\x03\x03\x40\x00" + b"\x02" * 100)
+
+    with serving(truncated) as server:
+        service = service_of(server.port)
+    assert (service.protocol, service.tls) == ("TLS", None)
+    assert "handshake failed" in service.reason
+
+
+def test_a_chain_of_a_megabyte_is_not_taken_in():
+    def endless(connection: socket.socket) -> None:
+        connection.recv(65536)
+        while True:  # one handshake record after the other
+            connection.sendall(b"\x16\x03\x03\x40\x00" + b"\x0b\xff\xff\xff" + b"\x00" * (0x4000 - 4))
+
+    with serving(endless) as server:
+        service = service_of(server.port)
+    assert (service.protocol, service.tls) == ("TLS", None)
+
+
+def test_ten_thousand_names_do_not_hold_it_up():
+    many = make("host.invalid", names=[f"n{n}.invalid" for n in range(10_000)])
+    with serving(encrypted(page, server_context(many))) as server:
+        service = service_of(server.port)
+    assert service.elapsed_ms is not None
+    assert service.elapsed_ms < 5500
