@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Load:
     targets: int
     own_jobs: int
     own_targets: int
+    late_jobs: int  # that have waited for a worker longer than is bearable
     oldest_queued_at: datetime | None
 
 
@@ -67,11 +68,13 @@ def admit(*, owner: int | None, targets: int) -> None:
 def current_load(owner: int | None) -> Load:
     """What is open, in one query over the index of open jobs."""
     own = Q(owner=owner) if owner is not None else Q(owner__isnull=True)
+    bearable = timedelta(seconds=settings.MAX_QUEUE_AGE_SECONDS)
     found: dict[str, Any] = ScanJob.objects.filter(state__in=OPEN_JOB_STATES).aggregate(
         jobs=Count("pk"),
         targets=Sum("total_targets", default=0),
         own_jobs=Count("pk", filter=own),
         own_targets=Sum("total_targets", filter=own, default=0),
+        late_jobs=Count("pk", filter=Q(state=JobState.QUEUED, created_at__lt=clock.ago(bearable))),
         oldest_queued_at=Min("created_at", filter=Q(state=JobState.QUEUED)),
     )
     return Load(**found)
@@ -93,8 +96,8 @@ def _refuse_full_disk() -> None:
 
 
 def _refuse_overload(load: Load, targets: int) -> None:
-    waited = (clock.now() - load.oldest_queued_at).total_seconds() if load.oldest_queued_at else 0
-    if settings.MAX_QUEUE_AGE_SECONDS and waited > settings.MAX_QUEUE_AGE_SECONDS:
+    if settings.MAX_QUEUE_AGE_SECONDS and load.late_jobs and load.oldest_queued_at:
+        waited = (clock.now() - load.oldest_queued_at).total_seconds()
         detail = f"The oldest job has waited {int(waited):,} s for a worker: no new jobs until the workers have caught up."
         raise AdmissionRefusedError(503, "queue_too_old", detail)
     if _is_over(load.jobs + 1, settings.MAX_OPEN_JOBS):
