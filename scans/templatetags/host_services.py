@@ -18,7 +18,7 @@ from scans.core.ports import service_name
 from scans.core.risk.services import service_facts
 from scans.core.summary.deterministic import UNNAMED
 from scans.core.types import HttpFacts, PortState, Service, ServiceState
-from scans.templatetags.looks import Look, state_look
+from scans.templatetags.looks import SERVICE_LOOKS, state_look
 from scans.templatetags.services import is_over_tls
 
 register = template.Library()
@@ -31,14 +31,6 @@ DETAILS = ("http", "tls", "banner", "evidence", "cpe")
 MAX_NAMES = 12  # of a certificate; it may be for a hundred
 MAX_SHOWN_CHARS = 1200  # of the first bytes: 256 of them, of which each may take four characters
 MAX_SUMMARY_PROBLEMS = 2
-SERVICE_LOOKS: dict[str, Look] = {
-    ServiceState.IDENTIFIED: ("known", "solid", "identified"),
-    ServiceState.UNRECOGNISED: ("doubt", "hatched", "not recognised"),
-    ServiceState.SILENT: ("doubt", "hatched", "said nothing"),
-    ServiceState.FAILED: ("doubt", "hatched", "no answer"),
-    ServiceState.TIMED_OUT: ("doubt", "hatched", "out of time"),
-    ServiceState.NOT_ASKED: ("doubt", "hatched", "not asked"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

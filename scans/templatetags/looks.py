@@ -17,7 +17,7 @@ from scans.conf import scanner_options
 from scans.core.ports import count_ports
 from scans.core.risk import default_pack
 from scans.core.risk.words import MAX_NAMES
-from scans.core.types import PortState, SourceState
+from scans.core.types import PortState, ServiceState, SourceState
 from scans.models import JobState, TargetState
 from scans.selectors import Progress
 
@@ -52,6 +52,14 @@ PORT_LOOKS: dict[str, Look] = {
     PortState.ERROR: ("fault", "fault", "error here"),
     PortState.NOT_TESTED: ("doubt", "hatched", "not tested"),
     PortState.REFUSED: ("doubt", "refused", "refused"),
+}
+SERVICE_LOOKS: dict[str, Look] = {
+    ServiceState.IDENTIFIED: ("known", "solid", "identified"),
+    ServiceState.UNRECOGNISED: ("doubt", "hatched", "not recognised"),
+    ServiceState.SILENT: ("doubt", "hatched", "said nothing"),
+    ServiceState.FAILED: ("doubt", "hatched", "no answer"),
+    ServiceState.TIMED_OUT: ("doubt", "hatched", "out of time"),
+    ServiceState.NOT_ASKED: ("doubt", "hatched", "not asked"),
 }
 SOURCE_LOOKS: dict[str, Look] = {
     SourceState.OK: ("known", "solid", "ok"),

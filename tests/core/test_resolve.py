@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from scans.core.options import ResolveOptions
 from scans.core.resolve import EXTRA_THREADS, Resolution, ResolveError, Resolver, system_lookup
+from tests.threads import Room
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -223,16 +224,11 @@ def test_when_every_thread_is_stuck_waiting_names_fail_too_and_the_pool_recovers
 
 
 def test_many_names_are_answered_once_each_by_no_more_threads_than_allowed():
-    at_work, most, lock = 0, 0, threading.Lock()
+    room = Room()
 
     def lookup(name):
-        nonlocal at_work, most
-        with lock:
-            at_work += 1
-            most = max(most, at_work)
-        time.sleep(0.001)
-        with lock:
-            at_work -= 1
+        with room:
+            time.sleep(0.001)
         return [f"10.0.{name[1:-8]}"]
 
     outcomes = SimpleQueue()
@@ -242,7 +238,7 @@ def test_many_names_are_answered_once_each_by_no_more_threads_than_allowed():
         answers = [outcomes.get(timeout=10).addresses[0] for _ in range(1000)]
         assert outcomes.empty()
     assert len(set(answers)) == 1000
-    assert 2 <= most <= 8
+    assert 2 <= room.most <= 8
 
 
 def test_a_callback_that_fails_costs_no_other_name(caplog):

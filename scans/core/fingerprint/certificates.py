@@ -25,14 +25,11 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from scans.core.fingerprint.base import said_text
-from scans.core.fingerprint.conversation import Handshake, Question
 from scans.core.text import clean_text
-from scans.core.types import TlsFacts
 
 MAX_NAMES = 100
 MAX_NAME_CHARS = 253
 MAX_CHAIN, MAX_CHAIN_BYTES = 8, 64 * 1024
-LEGACY_VERSIONS = ("TLSv1", "TLSv1.1", "SSLv3")
 MIN_RSA_BITS, MIN_EC_BITS = 2048, 224  # NIST SP 800-131A
 _WEAK_HASHES = ("md5", "sha1")
 _WEAK_CIPHERS = ("RC4", "3DES", "DES-CBC", "NULL", "EXP", "ADH", "AECDH", "MD5")
@@ -45,13 +42,6 @@ _UNREADABLE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-
-
-def tls_facts(question: Question, shake: Handshake, *, now: datetime | None = None) -> TlsFacts:
-    """What a handshake showed."""
-    seen = judge(shake.chain, name=question.name, now=now or datetime.now(UTC), cipher=shake.cipher)
-    legacy = (shake.version,) if shake.version in LEGACY_VERSIONS else None
-    return TlsFacts(version=shake.version, cipher=shake.cipher, legacy_versions=legacy, **seen)
 
 
 def judge(chain: Sequence[bytes], *, name: str | None, now: datetime, cipher: str = "") -> dict[str, Any]:

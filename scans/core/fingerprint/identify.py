@@ -29,6 +29,7 @@ from scans.core.fingerprint.conversation import (
     start_tls,
 )
 from scans.core.fingerprint.greetings import FTP, IMAP, POP3, RSYNC, SMTP, VNC
+from scans.core.fingerprint.handshakes import tls_facts
 from scans.core.fingerprint.memcached import MEMCACHED
 from scans.core.fingerprint.mysql import MYSQL
 from scans.core.fingerprint.postgres import POSTGRES
@@ -124,8 +125,6 @@ def _encrypted(question: Question) -> Talk[Service]:
             return misunderstood(question, Received(shake.heard, _end(shake)))
         said = f"it speaks TLS, and the handshake failed: {shake.error}"
         return replace(identified(question, tls.TLS, b"", is_tls=True), reason=said)
-    from scans.core.fingerprint.certificates import tls_facts
-
     facts = tls_facts(question, shake)
     service = identified(question, tls.TLS, b"", is_tls=True)
     try:

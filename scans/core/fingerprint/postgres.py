@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from scans.core.fingerprint.base import Protocol, identified, misunderstood
 from scans.core.fingerprint.conversation import Question, Talk, receive, send, start_tls
+from scans.core.fingerprint.handshakes import tls_facts
 from scans.core.types import Service
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # length 8, code 80877103
@@ -22,8 +23,6 @@ def ask(question: Question) -> Talk[Service]:
     facts = None
     if answer.data == b"S":
         shake = yield from start_tls(question.name)
-        from scans.core.fingerprint.certificates import tls_facts
-
         facts = tls_facts(question, shake) if shake.error is None else None
     return identified(question, POSTGRES, answer.data, tls=facts)
 

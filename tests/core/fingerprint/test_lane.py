@@ -17,6 +17,7 @@ from tests.core.fingerprint.asking import asked, lane, saying, service_of, servi
 from tests.core.probe.driving import open_descriptors
 from tests.fakes import wait_until
 from tests.servers import listening, public
+from tests.threads import Room
 
 SSH = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 
@@ -59,16 +60,11 @@ def test_where_bytes_could_do_harm_not_one_is_sent(port):
 
 
 def test_at_most_so_many_conversations_with_one_host_at_once():
-    now, most, lock = 0, 0, threading.Lock()
+    room = Room()
 
     def counted(connection: socket.socket) -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.1)
-        with lock:
-            now -= 1  # before the answer: with it the next conversation may begin
+        with room:  # left before the answer: with it the next conversation may begin
+            time.sleep(0.1)
         connection.sendall(SSH)
         while connection.recv(100):
             pass
@@ -81,7 +77,7 @@ def test_at_most_so_many_conversations_with_one_host_at_once():
         for server in servers:
             server.__exit__(None, None, None)
     assert {service.protocol for service in found.values()} == {"SSH"}
-    assert most <= 3
+    assert room.most <= 3
 
 
 def test_a_host_with_much_to_ask_does_not_hold_up_another():
