@@ -27,10 +27,11 @@ def once(request: HttpRequest, content: str, submit: Callable[[], ScanJob]) -> s
     if not key:  # a form from before the last update, or a program
         return submit().token
     digest = hashlib.sha256(f"{key} {content}".encode("utf-8", "surrogatepass")).hexdigest()
+    # No header holds a line end, so that no Idempotency-Key of the API can be the same.
     until = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            return submit_once(owner=request.user.pk, key=f"form {digest}", digest=digest, submit=submit).token
+            return submit_once(owner=request.user.pk, key=f"form\n{digest}", digest=digest, submit=submit).token
         except IdempotencyInFlightError:
             if time.monotonic() > until:
                 raise

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scans.core.fingerprint.conversation import End, Question, Received, Talk
+from scans.core.fingerprint.conversation import MAX_BANNER_BYTES, End, Question, Received, Talk
 from scans.core.text import clean_text
 from scans.core.types import Service, ServiceState
 
 MAX_SAID_CHARS = 80  # of a product or a version
 MAX_BANNER_CHARS = 500
-_COOKIE = re.compile(rb"(set-cookie:[^=;\r\n]{0,200}=)[^;\r\n]*", re.IGNORECASE)
+_COOKIE = re.compile(rb"(set-cookie:[^=;\r\n]*=)[^;\r\n]*", re.IGNORECASE)
 UNKNOWN_ANSWER = "it answers in a way that is not known here"
 
 
@@ -49,19 +49,23 @@ def identified(
         protocol=protocol.name,
         product=said_text(product),
         version=said_text(version),
-        banner=clean_text(without_cookie_values(said), limit=MAX_BANNER_CHARS) or None,
+        banner=_banner(said),
         **more,
     )
 
 
 def misunderstood(question: Question, answer: Received, *, reason: str = UNKNOWN_ANSWER) -> Service:
     """A service that spoke, but not this language; or said nothing at all; or hung up."""
-    banner = clean_text(without_cookie_values(answer.data), limit=MAX_BANNER_CHARS) or None
+    banner = _banner(answer.data)
     if answer.data:
         return Service(port=question.port, state=ServiceState.UNRECOGNISED, reason=reason, banner=banner)
     if answer.end is End.CLOSED:
         return Service(port=question.port, state=ServiceState.FAILED, reason="it closes the connection without a word")
     return Service(port=question.port, state=ServiceState.SILENT, reason="it said nothing, whatever was tried")
+
+
+def _banner(said: bytes) -> str | None:
+    return clean_text(without_cookie_values(said[:MAX_BANNER_BYTES]), limit=MAX_BANNER_CHARS) or None
 
 
 def without_cookie_values(said: bytes) -> bytes:

@@ -31,6 +31,8 @@ MAX_NAMES = 100
 MAX_NAME_CHARS = 253
 MAX_CHAIN, MAX_CHAIN_BYTES = 8, 64 * 1024
 MIN_RSA_BITS, MIN_EC_BITS = 2048, 224  # NIST SP 800-131A
+# An authority's: what a signature costs to check grows with both, and the search for a path checks about a hundred.
+MAX_RSA_BITS, MAX_EXPONENT_BITS = 8192, 33
 _WEAK_HASHES = ("md5", "sha1")
 _WEAK_CIPHERS = ("RC4", "3DES", "DES-CBC", "NULL", "EXP", "ADH", "AECDH", "MD5")
 # A Warning is raised only where the interpreter is told to: of what RFC 5280 forbids and is read all the same.
@@ -140,7 +142,7 @@ def _is_trusted(leaf: x509.Certificate, others: Sequence[bytes], *, now: datetim
     try:
         subject = _own_subject(leaf)
         verifier = PolicyBuilder().store(_AUTHORITIES).time(now.astimezone(UTC).replace(tzinfo=None))
-        verifier.build_server_verifier(subject).verify(leaf, _intermediates(others))
+        verifier.build_server_verifier(subject).verify(leaf, intermediates(others))
     except (VerificationError, UnsupportedAlgorithm, *_UNREADABLE):
         return False
     return True
@@ -157,16 +159,25 @@ def _own_subject(leaf: x509.Certificate) -> x509.DNSName | x509.IPAddress:
     raise ValueError("a certificate without names")
 
 
-def _intermediates(others: Sequence[bytes]) -> list[x509.Certificate]:
-    """As many as a chain may reasonably have, and as many as fit."""
+def intermediates(others: Sequence[bytes]) -> list[x509.Certificate]:
+    """As many as a chain may reasonably have, and as many as fit; none whose signatures take long to check."""
     found: list[x509.Certificate] = []
     left = MAX_CHAIN_BYTES
     for der in others[:MAX_CHAIN]:
         left -= len(der)
         if left < 0:
             break
-        found.append(x509.load_der_x509_certificate(der))
+        certificate = x509.load_der_x509_certificate(der)
+        if not _is_slow(_public_key(certificate)):
+            found.append(certificate)
     return found
+
+
+def _is_slow(key: CertificatePublicKeyTypes | None) -> bool:
+    """An RSA key of a size that no public authority has."""
+    if not isinstance(key, rsa.RSAPublicKey):
+        return False
+    return key.key_size > MAX_RSA_BITS or key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS
 
 
 def _authorities() -> Store:

@@ -26,6 +26,7 @@ SECURITY_HEADERS = (
 )
 
 _STATUS = re.compile(rb"HTTP/(\d\.\d|\d) +(\d{3})(?: |\r|\n|$)")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]{0,200}\r\n")
 _TITLE = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{0,600})", re.IGNORECASE)
 # Apache, nginx, lighttpd, Python's and Jetty's own pages, by their titles.
 _LISTING = re.compile(r"(?:index of|directory listing for|listing of|directory:) ?/", re.IGNORECASE)
@@ -107,8 +108,8 @@ def read_head(head: bytes) -> Reply | None:
 def dechunked(body: bytes) -> bytes:
     """The content of a chunked body, as far as it came (RFC 9112, 7.1)."""
     parts, at = [], 0
-    while size := re.match(rb"([0-9A-Fa-f]{1,8})[^\r\n]{0,200}\r\n", body[at : at + 300]):
-        start = at + size.end()
+    while size := _CHUNK.match(body, at):
+        start = size.end()
         length = int(size[1], 16)
         if length == 0:
             break

@@ -28,8 +28,11 @@ def is_tls(shake: Handshake) -> bool:
 
 
 def is_refusal(shake: Handshake) -> bool:
-    """Whether the server said in TLS that it does not want to: an alert record (RFC 8446, 5.1 and 6)."""
-    return shake.heard[:2] == b"\x15\x03"
+    """Whether the server said that it does not want this version: an alert record, protocol_version (RFC 8446, 6).
+
+    Any other alert may be about what else we offered: a server may take old versions with ciphers that we leave out.
+    """
+    return shake.heard[:2] == b"\x15\x03" and shake.heard[6:7] == b"\x46"
 
 
 TLS = Protocol(name="TLS", technique="SSL/TLS Handshake")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.core.fingerprint.certificates import MAX_NAMES, judge, names_cover
+from scans.core.fingerprint.certificates import MAX_NAMES, intermediates, judge, names_cover
 from scans.core.types import TlsFacts
 from tests.core.fingerprint.certs import DAY, NOW, Made, make, weak_rsa
 
@@ -93,6 +95,15 @@ def test_a_chain_that_is_too_large_is_not_parsed():
     assert len(huge.der) > 64 * 1024
     assert facts(huge).problems == ("oversized certificate",)
     assert facts(make(issuer=AUTHORITY), huge).problems == ("untrusted chain",)
+
+
+@pytest.mark.parametrize(("bits", "exponent_bits"), [(2048, 2000), (16384, 17)])
+def test_an_authority_whose_signatures_take_long_to_check_is_left_out(bits, exponent_bits):
+    """A chain in a circle has a hundred signatures checked, which with such keys took two seconds of the lane's thread."""
+    costly = rsa.RSAPublicNumbers(2 ** (exponent_bits - 1) + 1, 2 ** (bits - 1) + 1).public_key()
+    made = make("Slow authority", issuer=AUTHORITY, key=SimpleNamespace(public_key=lambda: costly))
+    usual = make("Usual authority", key=rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    assert intermediates([made.der, AUTHORITY.der, usual.der]) == [AUTHORITY.certificate, usual.certificate]
 
 
 @given(st.lists(st.binary(max_size=200), max_size=4))

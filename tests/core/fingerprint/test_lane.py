@@ -220,7 +220,8 @@ def test_the_round_trip_of_a_far_host_is_given_time():
 
 
 def test_what_a_cookie_holds_is_kept_nowhere():
-    reply = b"HTTP/1.1 200 OK\r\nSet-Cookie: id=secret-value; Path=/\r\nset-cookie:b=secret-value\r\n\r\n"
+    long = b"n" * 210
+    reply = b"HTTP/1.1 200 OK\r\nSet-Cookie: id=secret-value; Path=/\r\nset-cookie:" + long + b"=secret-value\r\n\r\n"
     with serving(saying(reply, wait_for=b"\r\n\r\n")) as server:
         service = service_of(server.port)
     assert "id=[not kept]; Path=/" in service.evidence

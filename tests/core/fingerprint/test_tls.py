@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import warnings
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from scans.core.fingerprint import tls
+from scans.core.fingerprint.conversation import Handshake
 from scans.core.types import ServiceState
 from tests.core.fingerprint.asking import saying, service_of, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context
@@ -108,3 +112,29 @@ def test_ten_thousand_names_do_not_hold_it_up():
         service = service_of(server.port)
     assert service.elapsed_ms is not None
     assert service.elapsed_ms < 5500
+
+
+# As PKCS #3 has it: SEQUENCE {INTEGER p of 1024 bits, INTEGER 2}. Neither side asks whether p is prime.
+GROUP = bytes.fromhex("308187 028181 0080") + bytes(126) + bytes.fromhex("01 020102")
+
+
+def test_a_server_cannot_choose_the_group_that_we_reckon_in(tmp_path):
+    """OpenSSL takes one of 10,000 bits: more than a second of the lane's thread for each handshake."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    context = server_context(make("host.invalid", key=key), highest=ssl.TLSVersion.TLSv1_2)
+    text = base64.encodebytes(GROUP).decode()
+    (tmp_path / "group").write_text(f"-----BEGIN DH PARAMETERS-----\n{text}-----END DH PARAMETERS-----\n")
+    context.load_dh_params(tmp_path / "group")
+    context.set_ciphers("kDHE:@SECLEVEL=0")
+    with serving(encrypted(page, context)) as server:
+        service = service_of(server.port)
+    assert (service.protocol, service.tls) == ("TLS", None)
+    assert service.reason == "it speaks TLS, and the handshake failed: sslv3 alert handshake failure"
+
+
+@pytest.mark.parametrize(
+    ("heard", "refuses"), [("150301 0002 0246", True), ("150301 0002 0228", False), ("1503", False), ("", False)]
+)
+def test_only_the_alert_about_the_version_says_that_old_ones_are_not_taken(heard, refuses):
+    """40 is handshake_failure: the server may take old versions with ciphers that we do not offer."""
+    assert tls.is_refusal(Handshake("refused", bytes.fromhex(heard))) is refuses
