@@ -23,7 +23,7 @@ LAUNCH = ROOT / "scans" / "supervisor" / "launch.py"
 SWEEP = Path(__file__).with_name("sweep.py")
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONWARNINGS", "LOG_LEVEL", "HOST", "PORT")
 STOP_SECONDS = 15  # the supervisor kills after 12
-SWEEP_SECONDS = 10
+SWEEP_SECONDS = 120
 LOGIN = re.compile(r"(\S+), password (\S+)")
 
 

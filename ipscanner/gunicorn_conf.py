@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from ipscanner.settings import HOST, LOGGING, PORT
+from ipscanner.settings import HOST, LOGGING, PORT, STOP_SECONDS
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork
 bind = f"[{HOST.strip('[]')}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
 worker_class = "gthread"
 threads = 8
-graceful_timeout = 8  # the supervisor kills at 12 s
+graceful_timeout = max(1, STOP_SECONDS - 7)  # before the supervisor kills
 control_socket_disable = True  # it would appear in the home directory
 accesslog = None  # tokens in paths are what lets a client read a job: they do not belong in a log
 logconfig_dict = {

@@ -201,6 +201,7 @@ DATABASES = {"default": _database()}
 # --- Queue -------------------------------------------------------------------------------------------------------
 # Two queues, so that a slow model never holds up a probe. The messages are wake-ups: what is to do stands in our rows.
 Q_WORKERS = whole_number("Q_WORKERS", 2, high=256)
+STOP_SECONDS = whole_number("STOP_SECONDS", 15, low=5, high=3600)  # from the signal until everything has ended
 # Redis only makes wake-ups quicker: what it loses, the reaper sends again from the rows.
 BROKER_URL = env.str("BROKER_URL", "").strip()
 BROKER_PASSWORDS = broker_passwords("BROKER_URL", BROKER_URL)

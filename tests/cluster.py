@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from django.db import connection
+
+from tests.stack import PATIENCE_SECONDS, becomes, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,40 +47,36 @@ def cluster(name: str = "scan", **changes: str) -> Iterator[subprocess.Popen[byt
     env = child_environment(SCANNER_DIE_WITH_PARENT="1", **changes)
     if name != "scan":
         env["Q_CLUSTER_NAME"] = name
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "qcluster", "--skip-checks"], cwd=ROOT, env=env, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+    argv = [sys.executable, "manage.py", "qcluster", "--skip-checks"]
+    with one_at_a_time():
+        process = subprocess.Popen(argv, cwd=ROOT, env=env, start_new_session=True)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
 def workers(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
     """The supervisor with its clusters, as on a worker host: what is killed below it comes back, and a stall is healed."""
     command = [sys.executable, "manage.py", "worker"]
-    process = subprocess.Popen(command, cwd=ROOT, env=child_environment(**changes), start_new_session=True)
-    try:
-        yield process
-    finally:
-        below = descendants(process.pid)
-        process.kill()  # and the kernel all below it
-        process.wait(10)
-        for pid in below:
-            assert gone(pid), f"process {pid} outlived its supervisor"
-
-
-def gone(pid: int, *, seconds: float = 5) -> bool:
-    """Whether a process ended in time; one that only waits to be collected has."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    with one_at_a_time():
+        process = subprocess.Popen(command, cwd=ROOT, env=child_environment(**changes), start_new_session=True)
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
+            yield process
+        finally:
+            below = descendants(process.pid)
+            process.kill()  # and the kernel all below it
+            process.wait(PATIENCE_SECONDS)
+            for pid in below:
+                assert becomes(lambda pid=pid: has_ended(pid)), f"process {pid} outlived its supervisor"
+
+
+def has_ended(pid: int) -> bool:
+    """One that only waits to be collected has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

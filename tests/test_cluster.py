@@ -14,8 +14,9 @@ from scans.models import ScanJob, TargetResult
 from scans.services import slices
 from scans.services.reaper import reap
 from tests.cluster import cluster, descendants, workers
-from tests.fakes import ip_api, service, wait_until
+from tests.fakes import ip_api, service
 from tests.servers import listening, refusing, silent
+from tests.stack import becomes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,9 +27,9 @@ def submit(client, **body) -> str:
     return reply.json()["token"]
 
 
-def document(client, token: str, *, seconds: float = 60):
+def document(client, token: str):
     """The finished document."""
-    assert wait_until(lambda: client.get(f"/scan/{token}").json()["status"] == "complete", seconds=seconds)
+    assert becomes(lambda: client.get(f"/scan/{token}").json()["status"] == "complete")
     return client.get(f"/scan/{token}").json()
 
 
@@ -48,12 +49,12 @@ def test_a_worker_killed_in_mid_scan_costs_no_target_and_doubles_none(client):
     """Under the supervisor: a worker that is killed just as it asks for its next task stalls a cluster that has none."""
     with silent() as dark, workers(PROBE_ATTEMPTS="5") as process:
         token = submit(client, ip_addresses=["127.0.0.0/27"], ports=[dark.port])
-        assert wait_until(lambda: TargetResult.objects.filter(state="leased").exists(), seconds=30)
+        assert becomes(lambda: TargetResult.objects.filter(state="leased").exists())
         killed = [pid for pid in descendants(process.pid) if is_holding_a_lease(pid)]
         assert killed
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        found = document(client, token, seconds=90)
+        found = document(client, token)
     assert [result["target"] for result in found["results"]] == [f"127.0.0.{n}" for n in range(32)]
     assert {result["outcome"] for result in found["results"]} == {"done"}
 
@@ -68,10 +69,10 @@ def test_everything_killed_at_once_is_taken_up_by_the_next_cluster(client):
     with silent() as dark:
         with cluster(PROBE_ATTEMPTS="5"):
             token = submit(client, ip_addresses=["127.0.0.0/28"], ports=[dark.port])
-            assert wait_until(lambda: TargetResult.objects.filter(state="leased").exists())
+            assert becomes(lambda: TargetResult.objects.filter(state="leased").exists())
         assert not ScanJob.objects.get(token=token).is_finished
         with cluster():
-            assert wait_until(lambda: reap().dead_slices >= 1)
+            assert becomes(lambda: reap().dead_slices >= 1)
             found = document(client, token)
     assert found["completed_targets"] == found["total_targets"] == 16
 

@@ -6,7 +6,6 @@ by the directory for temporary files in their environment.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,12 +32,10 @@ from demo.scenery import CLOSED, DARK, DATA, FILES, KEPT, PORTS, REFUSED, SITE_T
 from scans.core.ports import expand
 from scans.core.risk.levels import rank
 from scans.core.types import Level
-from tests.stack import ROOT, STOP_SECONDS, becomes, environment, free_port
+from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment, free_port, one_at_a_time
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(3000)]
 
-READY_SECONDS = 150
-SAID_SECONDS = 5
 OPEN = {
     WEB: [2222, 8080, 8443],
     FILES: [2121, 2222, 5900],
@@ -82,10 +78,9 @@ class Demo:
     def text(self) -> str:
         return self.output.read_text()
 
-    def says(self, text: str, *, seconds: float = READY_SECONDS) -> bool:
-        return (
-            becomes(lambda: text in self.text() or self.process.poll() is not None, seconds=seconds) and text in self.text()
-        )
+    def says(self, text: str) -> bool:
+        becomes(lambda: text in self.text() or self.process.poll() is not None)
+        return text in self.text()
 
     def url(self, page: str) -> str:
         found = re.search(rf"^  {page} +(http\S+)$", self.text(), re.MULTILINE)
@@ -113,14 +108,13 @@ class Demo:
         for pid in self.living():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
 def demo_in(directory: Path, **changes: str) -> Iterator[Demo]:
     """Its addresses are always the same, so other processes of this test run wait their turn."""
-    with (Path(tempfile.gettempdir()) / "ipscanner-stack.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time():
         demo = Demo(directory, **changes)
         try:
             yield demo
@@ -130,7 +124,7 @@ def demo_in(directory: Path, **changes: str) -> Iterator[Demo]:
 
 def fetched(url: str) -> str:
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=20) as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=PATIENCE_SECONDS) as reply:
             return reply.read().decode()
     except urllib.error.HTTPError as error:
         error.close()
@@ -237,7 +231,7 @@ def its_pages_are_there(demo):
 
 def every_service_speaks_its_protocol(_demo):
     for place, sent, answer in CONVERSATIONS:
-        with socket.create_connection(place, timeout=SAID_SECONDS) as connection:
+        with socket.create_connection(place, timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(sent)
             said = b""
             while answer not in said and (more := connection.recv(4096)):
@@ -248,7 +242,7 @@ def every_service_speaks_its_protocol(_demo):
 def the_certificate_has_its_three_faults(_demo):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection((WEB, 8443), timeout=SAID_SECONDS) as connection, context.wrap_socket(connection) as tls:
+    with socket.create_connection((WEB, 8443), PATIENCE_SECONDS) as connection, context.wrap_socket(connection) as tls:
         certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
     assert certificate.issuer == certificate.subject
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -259,7 +253,7 @@ def the_certificate_has_its_three_faults(_demo):
 def a_second_demo_names_the_port_and_what_to_do(demo):
     second = Demo(demo.directory.with_name("second"))
     try:
-        assert second.process.wait(READY_SECONDS) == 1
+        assert second.process.wait(PATIENCE_SECONDS) == 1
         assert re.fullmatch(
             r"Port 8080 on 127\.66\.252\.10 is taken: stop the other demo, or .+ try again\.\n", second.text()
         )
@@ -289,7 +283,7 @@ def test_the_demo_shows_what_it_has_hidden_and_leaves_nothing_when_stopped(tmp_p
         for claim in CLAIMS:
             claim(demo)
         demo.process.send_signal(signal.SIGTERM)
-        assert demo.process.wait(2 * STOP_SECONDS) == 0, demo.text()
+        assert demo.process.wait(2 * PATIENCE_SECONDS) == 0, demo.text()
         assert demo.has_left_nothing()
         assert "Traceback" not in demo.text()
 
@@ -302,7 +296,7 @@ def test_killed_it_leaves_no_process_and_no_file(tmp_path):
         assert killed.says("scanning them"), killed.text()
         assert len(killed.living()) > 5
         killed.process.kill()
-        killed.process.wait(10)
+        killed.process.wait(PATIENCE_SECONDS)
         assert becomes(killed.has_left_nothing), killed.living()
 
 
@@ -310,6 +304,6 @@ def test_a_taken_port_of_the_scanner_is_named_and_nothing_stays(tmp_path):
     with closing(socket.create_server(("127.0.0.1", free_port()))) as other:
         port = other.getsockname()[1]
         with demo_in(tmp_path / "tmp", PORT=str(port)) as refused:
-            assert refused.process.wait(READY_SECONDS) == 1
+            assert refused.process.wait(PATIENCE_SECONDS) == 1
             assert f"Port {port} on 127.0.0.1 is taken" in refused.text()
             assert refused.has_left_nothing()

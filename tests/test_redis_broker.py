@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -23,10 +22,9 @@ from scans.services.jobs import submit_scan
 from scans.services.wakeups import wake_if_idle
 from tests.cluster import child_environment, workers
 from tests.factories import make_job
-from tests.fakes import wait_until
 from tests.servers import refusing, silent
 from tests.services.test_jobs import request
-from tests.stack import ROOT, environment, free_port
+from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment, free_port
 
 SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
 needs_redis = pytest.mark.skipif(not Path(SERVER).exists(), reason="no redis-server (on Debian: apt install redis-server)")
@@ -44,12 +42,12 @@ class Redis:
     def start(self) -> None:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen([SERVER, *options, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
-        assert wait_until(self._answers)
+        assert becomes(self._answers)
 
     def kill(self) -> None:
         if self._process:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
     def ask(self, command: str, *arguments: str) -> object:
@@ -146,8 +144,8 @@ def test_what_others_put_into_redis_is_refused_like_any_unsigned_message(server,
 # --- Losing ------------------------------------------------------------------------------------------------------
 
 
-def complete(token: str, *, seconds: float) -> bool:
-    return wait_until(lambda: ScanJob.objects.filter(token=token, state="complete").exists(), seconds=seconds)
+def complete(token: str) -> bool:
+    return becomes(lambda: ScanJob.objects.filter(token=token, state="complete").exists())
 
 
 def results(token: str) -> list[tuple[str, str]]:
@@ -163,7 +161,7 @@ def test_flushed_and_killed_in_mid_job_it_costs_no_target(server, settings):
         stack.enter_context(broker(settings, server.url))
         stack.enter_context(workers(BROKER_URL=server.url, PROBE_ATTEMPTS="5"))
         job = submit_scan(request("127.0.0.0/28", ports=(dark,)))
-        assert wait_until(lambda: TargetResult.objects.filter(state="leased").exists(), seconds=40)
+        assert becomes(lambda: TargetResult.objects.filter(state="leased").exists())
         server.ask("FLUSHALL")
         later = make_job("127.0.0.1", "127.0.0.2", ports=str(port))  # no wake-up was ever sent for this one
         server.kill()
@@ -172,7 +170,7 @@ def test_flushed_and_killed_in_mid_job_it_costs_no_target(server, settings):
         assert not blind.is_finished
         server.start()
         for one in (job, later, blind):
-            assert complete(one.token, seconds=60)
+            assert complete(one.token)
     assert results(job.token) == [(f"127.0.0.{n}", "done") for n in range(16)]
     assert results(later.token) == [("127.0.0.1", "done"), ("127.0.0.2", "done")]
     assert results(blind.token) == [("127.0.0.3", "done")]
@@ -188,7 +186,7 @@ def test_workers_that_start_without_redis_begin_when_it_comes(tmp_path):
         assert not ScanJob.objects.get(pk=job.pk).is_finished
         redis.start()
         try:
-            assert complete(job.token, seconds=40)
+            assert complete(job.token)
         finally:
             redis.kill()
 
@@ -236,7 +234,7 @@ def test_a_job_that_is_allowed_but_never_taken_in_is_warned_of():
 def test_an_address_that_is_not_one_of_redis_stops_the_start_and_is_not_repeated(tmp_path, url):
     env = environment(tmp_path, BROKER_URL=url)
     argv = [sys.executable, "-c", "import ipscanner.settings"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].endswith("BROKER_URL is not an address like redis://127.0.0.1:6379/0.")
     assert "s3cret" not in ended.stderr
@@ -246,5 +244,5 @@ def test_an_address_that_is_not_one_of_redis_stops_the_start_and_is_not_repeated
 def test_the_system_checks_pass_with_redis(tmp_path):
     env = child_environment(BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
     argv = [sys.executable, "manage.py", "check"]
-    ended = subprocess.run(argv, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert ended.returncode == 0, ended.stderr

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.stack import ROOT, Stack, becomes, environment
+from tests.stack import PATIENCE_SECONDS, ROOT, Stack, becomes, environment, one_at_a_time
 
 PASSWORD = "a long and private sentence"
 SERVER = {
@@ -27,18 +27,19 @@ SERVER = {
 
 @pytest.fixture
 def stack(tmp_path):
-    running = Stack(tmp_path / "data", **SERVER)
-    try:
-        assert becomes(running.is_ready), running.text()
-        yield running
-    finally:
-        running.kill()
+    with one_at_a_time():
+        running = Stack(tmp_path / "data", **SERVER)
+        try:
+            assert becomes(running.is_ready), running.text()
+            yield running
+        finally:
+            running.kill()
 
 
 def manage(stack: Stack, *arguments: str, **more: str) -> str:
     env = environment(stack.data_dir, **SERVER, **more)
     argv = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.check_output(argv, cwd=ROOT, env=env, text=True, timeout=PATIENCE_SECONDS)
 
 
 def cookie(reply, name: str) -> str:
@@ -46,6 +47,7 @@ def cookie(reply, name: str) -> str:
     return value
 
 
+@pytest.mark.timeout(3000)
 def test_nothing_is_open_and_those_who_may_can_work(stack):
     assert "createsuperuser" in stack.text()
     body = json.dumps({"ip_addresses": ["127.0.0.1"], "ports": "1", "generate_ai_summary": False})

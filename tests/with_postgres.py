@@ -65,7 +65,7 @@ def control(tools: Path, program: str, *arguments: str, cwd: str) -> None:
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
     command = [str(tools / program), *arguments]
     done = subprocess.run(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60, **user
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=240, **user
     )
     if done.returncode:
         raise SystemExit(f"{program} failed:\n{done.stdout}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connections
 
 from scans.models import RestartReason
@@ -20,7 +21,7 @@ from scans.supervisor.programs import WEB
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
-KILL_AFTER_SECONDS = 12.0  # from the signal; everything has ended within 15
+LAST_SECONDS = 3  # of STOP_SECONDS: to kill what is left and to say good-bye
 MAX_QUICK_DEATHS = 4  # of the web server, in a row
 
 
@@ -84,10 +85,11 @@ class Supervisor:
 
         1. The flag in our heartbeat row: slices give their rows back within two seconds, uncounted.
         2. SIGTERM to the main process of each program.
-        3. Wait for them; after KILL_AFTER_SECONDS SIGKILL, which is safe: a lease that is not renewed runs out.
+        3. Wait for them; shortly before STOP_SECONDS are over SIGKILL, which is safe: a lease that is not renewed runs out.
         """
         log.info("stopping")
-        kill_at = time.monotonic() + KILL_AFTER_SECONDS
+        patience = settings.STOP_SECONDS - LAST_SECONDS
+        kill_at = time.monotonic() + patience
         self._housekeeping.ask_to_stop()
         running = [child for child in self._children if child.pid is not None]
         for child in running:
@@ -96,7 +98,7 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
         for child in running:
             if not child.has_ended():
-                log.warning("%s did not stop within %g s: killed", child.name, KILL_AFTER_SECONDS)
+                log.warning("%s did not stop within %g s: killed", child.name, patience)
             child.kill()
         self._housekeeping.end()
         log.info("stopped")

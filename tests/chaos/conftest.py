@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from tests.chaos import ledger as ledgers
-from tests.stack import Stack, becomes, free_port
+from tests.stack import Stack, becomes, free_port, one_at_a_time
 
 
 @pytest.fixture
@@ -23,8 +20,7 @@ def ledger(tmp_path):
 @pytest.fixture
 def alone():
     """Others that start stacks wait their turn: two cores carry one."""
-    with (Path(tempfile.gettempdir()) / "ipscanner-stack.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time():
         yield
 
 
@@ -36,7 +32,7 @@ def start(tmp_path, ledger):
 
     def start_one(**changes: str) -> Stack:
         stacks.append(Stack(tmp_path / "data", **{"PORT": port, **ledger.environment, **changes}))
-        assert becomes(stacks[-1].is_ready, seconds=60), stacks[-1].text()
+        assert becomes(stacks[-1].is_ready), stacks[-1].text()
         return stacks[-1]
 
     yield start_one

@@ -25,8 +25,8 @@ import psycopg
 from tests.chaos.ground import Ports, ground
 from tests.chaos.ledger import Ledger
 from tests.chaos.roles import Roles, kill
-from tests.cluster import descendants, gone
-from tests.stack import Stack, becomes, free_port
+from tests.cluster import descendants, has_ended
+from tests.stack import PATIENCE_SECONDS, Stack, becomes, free_port
 
 ROLES = (
     "busy worker", "idle worker", "all workers", "monitor", "pusher", "guard", "cluster", "supervisor", "web", "busy worker",
@@ -94,12 +94,12 @@ class KillLoop:
         self._ended = threading.Event()
         self.stack = self._start()
 
-    def run(self, kills: int, *, drain_seconds: float) -> Story:
+    def run(self, kills: int) -> Story:
         """Kill so often, then wait until nothing is left to do. The stack is stopped whatever happens."""
         began = time.monotonic()
         poisoner = threading.Thread(target=self._kill_holders_of_poison, daemon=True)
         try:
-            assert becomes(self.stack.is_ready, seconds=60), self.stack.text()
+            assert becomes(self.stack.is_ready), self.stack.text()
             self._prepare_database()
             poisoner.start()
             with ground() as ports:
@@ -108,7 +108,7 @@ class KillLoop:
                     time.sleep(self._random.uniform(0.5, 3))
                     self._kill_one()
                 self._keep_up(ports)
-                assert becomes(self.ledger.is_all_done, seconds=drain_seconds), self.stack.text()[-4000:]
+                assert becomes(self.ledger.is_all_done, seconds=2 * PATIENCE_SECONDS), self.stack.text()[-4000:]
             self.story.seconds = time.monotonic() - began
             self.stack.stop()
             self._count_orphans("stop", list(self.stack.descendants()))
@@ -169,7 +169,8 @@ class KillLoop:
         return self._random.sample(players, min(1, len(players)))
 
     def _count_orphans(self, role: str, pids: list[int]) -> None:
-        self.story.orphans += [f"{pid} after {role}" for pid in pids if not gone(pid)]
+        becomes(lambda: all(map(has_ended, pids)), seconds=60)
+        self.story.orphans += [f"{pid} after {role}" for pid in pids if not has_ended(pid)]
 
     def _kill_holders_of_poison(self) -> None:
         """By what the rows say: the program knows nothing of poison."""

@@ -26,9 +26,9 @@ from tests.chaos.ground import ground
 from tests.chaos.kill_loop import percentile
 from tests.chaos.roles import kill
 from tests.cluster import descendants
-from tests.stack import Stack, becomes
+from tests.stack import PATIENCE_SECONDS, Stack, becomes
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(600), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(3000), pytest.mark.usefixtures("alone")]
 CLIENTS = 50
 
 
@@ -36,7 +36,7 @@ CLIENTS = 50
 def stack(tmp_path, ledger):
     started = Stack(tmp_path / "data", **ledger.environment)
     try:
-        assert becomes(started.is_ready, seconds=60), started.text()
+        assert becomes(started.is_ready), started.text()
         ledger.count_from_now()
         yield started
     finally:
@@ -63,7 +63,7 @@ class Clients:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
 
     def _run(self, number: int) -> None:
         body = json.dumps({"ip_addresses": [f"127.40.{number}.1", f"127.40.{number}.2"], "ports": self._ports})
@@ -89,8 +89,8 @@ def test_fifty_clients_and_the_workers_never_meet_a_locked_database(stack, ledge
         time.sleep(seconds)
         clients._ended.set()
         for thread in clients._threads:
-            thread.join(30)
-        assert becomes(ledger.is_all_done, seconds=300), ledger.open_targets()
+            thread.join(PATIENCE_SECONDS)
+        assert becomes(ledger.is_all_done), ledger.open_targets()
     text = stack.text()
     stack.stop()
     # Housekeeping waits two seconds and tries again, on purpose: it must not wait for a writer that it has to kill.
@@ -121,8 +121,8 @@ def everything_stopped(stack: Stack):
 def test_a_crash_at_any_moment_leaves_a_sound_database_with_every_job_that_was_acknowledged(stack, ledger, tmp_path):
     images, promised = int(os.environ.get("IMAGES", 20)), 0
     with ground() as ports, Clients(stack, ports.all, count=4) as clients:
-        assert becomes(lambda: clients.accepted)
         for image in range(images):
+            assert becomes(lambda before=promised: len(clients.accepted) > before)
             time.sleep(0.2 + image % 7 / 10)
             copy = tmp_path / f"image{image}.sqlite"
             with everything_stopped(stack):
@@ -134,8 +134,7 @@ def test_a_crash_at_any_moment_leaves_a_sound_database_with_every_job_that_was_a
                 assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 assert tokens <= {token for (token,) in database.execute("SELECT token FROM scans_scanjob")}
             promised = len(tokens)
-    assert promised > images / 2
-    assert becomes(ledger.is_all_done, seconds=120)
+    assert becomes(ledger.is_all_done)
     stack.stop()
     record("Crash images under load", ledger.name, images=images, acknowledged_jobs=promised, missing=0, damaged=0)
 
@@ -156,7 +155,7 @@ def test_the_log_is_on_the_disk_before_a_job_is_acknowledged(stack, tmp_path):
         assert becomes(lambda: "202 Accepted" in trace.read_text())
     finally:
         tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=10)
+        tracer.communicate(timeout=PATIENCE_SECONDS)
     lines = trace.read_text().splitlines()
     answered = next(n for n, line in enumerate(lines) if "202 Accepted" in line)
     written = max(n for n, line in enumerate(lines[:answered]) if re.search(r"pwrite64\(\d+<[^>]*-wal>", line))

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests import with_postgres
 from tests.chaos.ledger import Ledger
 from tests.cluster import descendants
-from tests.stack import ROOT, becomes, environment
+from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment
 
 HOSTS = {"a": "10.99.0.2", "b": "10.99.0.3"}
 BRIDGE = "10.99.0.1"
@@ -90,7 +90,7 @@ def story(directory: Path, ledger: Ledger, remote_url: str) -> dict[str, object]
     try:
         hosts = [Host(name, directory, remote_url) for name in HOSTS]
         supervisors = "SELECT count(*) FROM scans_workerheartbeat WHERE kind = 'supervisor'"
-        assert becomes(lambda: ledger.count(supervisors) == len(hosts), seconds=60)
+        assert becomes(lambda: ledger.count(supervisors) == len(hosts))
         manage(directory, ledger, "shell", "-c", SUBMIT % (TARGETS, PORTS.start, PORTS.stop))
         return cut(ledger, hosts)
     except AssertionError:
@@ -100,21 +100,21 @@ def story(directory: Path, ledger: Ledger, remote_url: str) -> dict[str, object]
     finally:
         for host in hosts:
             host.process.kill()  # and the kernel all below it
-            host.process.wait(10)
+            host.process.wait(PATIENCE_SECONDS)
 
 
 def cut(ledger: Ledger, hosts: list[Host]) -> dict[str, object]:
     first, _ = hosts
-    assert becomes(lambda: all(held_by(ledger, host) for host in hosts), seconds=60), "both work"
+    assert becomes(lambda: all(held_by(ledger, host) for host in hosts)), "both work"
     time.sleep(2)
     first.set_link("down")
     began = time.time()
     lost = held_by(ledger, first)
-    assert becomes(lambda: lost - held_by(ledger, first), seconds=CUT_SECONDS), "the other takes over"
+    assert becomes(lambda: lost - held_by(ledger, first)), "the other takes over"
     taken_over = time.time() - began
     time.sleep(max(0, began + CUT_SECONDS - time.time()))
     first.set_link("up")
-    assert becomes(ledger.is_all_done, seconds=240), "everything ends"
+    assert becomes(ledger.is_all_done), "everything ends"
     not_once = ledger.not_once()
     states = dict(ledger.rows("SELECT state, count(*) FROM scans_targetresult GROUP BY state"))
     return {"targets": TARGETS, "states": states, "not_once": not_once, "cut_off": len(lost), "taken_over_s": taken_over}
