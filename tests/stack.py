@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -67,13 +67,14 @@ def run(data_dir: Path, command: str = "up", **changes: str) -> subprocess.Compl
 class Stack:
     """A running supervisor and what it has started."""
 
-    def __init__(self, data_dir: Path, command: str = "up", **changes: str) -> None:
+    def __init__(self, data_dir: Path, command: str = "up", *, within: Sequence[str] = (), **changes: str) -> None:
+        """`within` is the beginning of a command line that runs another program, in a namespace for example."""
         self.data_dir = data_dir
         env = environment(data_dir, **changes)
         self.port = int(env["PORT"])
         self.output = data_dir.with_name(f"{data_dir.name}.{time.monotonic_ns()}.log")
         with self.output.open("wb") as file:
-            argv = [sys.executable, "manage.py", command]
+            argv = [*within, sys.executable, "manage.py", command]
             self.process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True)
 
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -30,8 +31,9 @@ def start(tmp_path, ledger):
     stacks: list[Stack] = []
     port = str(free_port())
 
-    def start_one(**changes: str) -> Stack:
-        stacks.append(Stack(tmp_path / "data", **{"PORT": port, **ledger.environment, **changes}))
+    def start_one(*, within: Sequence[str] = (), **changes: str) -> Stack:
+        env = {"PORT": port, **ledger.environment, **changes}
+        stacks.append(Stack(tmp_path / "data", within=within, **env))
         assert becomes(stacks[-1].is_ready), stacks[-1].text()
         return stacks[-1]
 

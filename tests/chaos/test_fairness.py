@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +94,39 @@ def test_three_large_jobs_share_the_workers_evenly(start, ledger):
     assert len(shares) == 3
     assert max(shares.values()) < 3 * min(shares.values()), shares
     record("Three jobs of 2,048 targets", ledger.name, results_each=", ".join(map(str, sorted(shares.values()))))
+
+
+@contextmanager
+def stalled_resolver(directory: Path) -> Iterator[list[str]]:
+    """A DNS server that takes questions and never answers. Yields the beginning of a command line that runs under it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.66.0.53", 53))
+        conf = directory / "resolv.conf"
+        conf.write_text("nameserver 127.66.0.53\noptions timeout:30 attempts:5\n")
+        script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        yield ["unshare", "--mount", "sh", "-c", script, str(conf)]
+        assert len(server.recv(512)) > 12, "nobody has asked it"
+
+
+def test_a_stalled_resolver_holds_up_only_those_who_wait_for_a_name(start, ledger, tmp_path):
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode:
+        pytest.skip("needs root and a mount namespace")
+    with stalled_resolver(tmp_path) as within, ground() as ports:
+        stack = start(within=within)
+        ledger.count_from_now()
+        began = time.time()
+        names = [f"stuck{n}.invalid" for n in range(4)]
+        stack.scan(ip_addresses=[*names[:2], "127.0.3.0-127.0.3.49", *names[2:]], ports=ports.quick)
+        assert becomes(ledger.is_all_done), stack.text()[-2000:]
+        stack.stop()
+    ends = dict(ledger.rows("SELECT t.target, w.at FROM chaos_written w JOIN scans_targetresult t ON t.id = w.pk"))
+    others = max(at for target, at in ends.items() if target not in names) - began
+    stuck = min(ends[name] for name in names) - began
+    assert others < stuck
+    assert set(ledger.rows("SELECT DISTINCT error_code FROM scans_targetresult WHERE target LIKE 'stuck%%'")) == {
+        ("resolve_failed",)
+    }
+    record("A resolver that never answers", ledger.name, others_saved_after_s=others, names_given_up_after_s=stuck)
 
 
 @pytest.mark.parametrize("trouble", ["drips", "answers 429"])
