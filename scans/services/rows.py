@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import CharField, Field, ForeignKey, IntegerField, Model
 
 
 def insert_rows(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -29,9 +29,18 @@ def insert_rows(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
     places = ", ".join(["%s"] * len(fields))
     statement = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
     defaults = [field.get_db_prep_save(field.get_default(), connection) for field in others]
-    values = [(*(field.get_db_prep_save(row[field.attname], connection) for field in named), *defaults) for row in rows]
+    ready = [_prepared(field, [row[field.attname] for row in rows]) for field in named]
+    values = [(*of_row, *defaults) for of_row in zip(*ready, strict=True)]
     with connection.cursor() as cursor:
         cursor.executemany(statement, values)
+
+
+def _prepared(field: Field[Any, Any], values: list[Any]) -> list[Any]:
+    """The values of one column as the database takes them: mostly they are that already, and asking Django takes longer."""
+    plain = str if isinstance(field, CharField) else int if isinstance(field, ForeignKey | IntegerField) else None
+    if all(type(value) is plain for value in values):
+        return values
+    return [field.get_db_prep_save(value, connection) for value in values]
 
 
 class Update:
