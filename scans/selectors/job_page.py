@@ -6,11 +6,12 @@ filters, order, first row ─► row_slice: which rows, and in which state (chea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.db.models import Case, Count, F, Q, QuerySet, TextField, Value, When
+from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, TextField, Value, When
+from django.db.models.expressions import Combinable
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Substr
 from django.utils import timezone
@@ -19,12 +20,26 @@ from scans.core.ports import count_ports
 from scans.models import OPEN_STATES, AuditEvent, ScanJob, TargetResult, TargetState
 from scans.selectors.history import WORST_FIRST, worst_first
 from scans.selectors.jobs import Progress
-from scans.selectors.results import listed_targets
 
 PAGE_ROWS = 100
 MAX_STRIP_PORTS = 48  # above it a strip says nothing that the counts do not
 MAX_PORTS_CHARS = 160  # of a list of open ports: a row shows the first few
 WITHOUT_RESULT = (TargetState.ERROR, TargetState.REFUSED, TargetState.CANCELLED)
+FIRST = "evidence__addresses__0"
+PLAIN_COLUMNS = ("ordinal", "target", "state", "error_code", "ip_address", "risk_level", "open_ports")
+COLUMNS: Mapping[str, Combinable] = {
+    "worst_finding": KT("verdict__findings__0__title"),
+    "answered": Cast(KT("verdict__completeness__ports_answered"), IntegerField()),
+    "tested": Cast(KT("verdict__completeness__ports_tested"), IntegerField()),
+    "error": KT("evidence__error__detail"),
+    "second_address": KT("evidence__addresses__1__address"),
+    "organisation": KT(f"{FIRST}__sources__0__facts__organisation"),
+    "isp": KT(f"{FIRST}__sources__0__facts__isp"),
+    "country": KT(f"{FIRST}__sources__0__facts__country"),
+    "first_ports": Substr(KT(f"{FIRST}__port_states__open"), 1, MAX_PORTS_CHARS),
+    "services": Cast(KT(f"{FIRST}__services"), TextField()),  # at most 64 kB of a row, some 3 as a rule
+}
+STRIP: Mapping[str, Combinable] = {"port_states": Cast(KT(f"{FIRST}__port_states"), TextField())}
 
 
 class RowOrder(StrEnum):
@@ -96,6 +111,30 @@ class RowSlice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ListedTarget:
+    """A target as the list shows it. Of its JSON it brings single values of the first address, however many its ports."""
+
+    ordinal: int
+    target: str
+    state: str
+    error_code: str
+    ip_address: str | None
+    risk_level: str
+    open_ports: int
+    worst_finding: str | None
+    answered: int | None
+    tested: int | None
+    error: str | None
+    second_address: str | None
+    organisation: str | None
+    isp: str | None
+    country: str | None
+    first_ports: str | None
+    services: str | None  # as JSON
+    port_states: str | None = None  # as JSON, if there are few enough for a strip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     """How fast a running job gets on. What was refused at once took no time and says nothing about it."""
 
@@ -114,21 +153,12 @@ def row_slice(job: ScanJob, filters: RowFilters, *, order: RowOrder, first: int)
     return RowSlice(keys=tuple(RowKey(pk=pk, ordinal=n, state=s) for pk, n, s in found), first=first, total=total)
 
 
-def rows_of(job: ScanJob, keys: Sequence[RowKey]) -> list[TargetResult]:
+def rows_of(job: ScanJob, keys: Sequence[RowKey]) -> list[ListedTarget]:
     """The rows in this order, with what the list shows of them."""
-    first = "evidence__addresses__0__port_states"
-    rows = (
-        listed_targets(job)
-        .filter(pk__in=[key.pk for key in keys])
-        .annotate(
-            first_ports=Substr(KT(f"{first}__open"), 1, MAX_PORTS_CHARS),
-            services=Cast(KT("evidence__addresses__0__services"), TextField()),  # at most 64 kB of a row, some 3 as a rule
-        )
-    )
-    if count_ports(job.ports) < MAX_STRIP_PORTS:  # a URL's own port may come on top
-        rows = rows.annotate(port_states=Cast(KT(first), TextField()))
-    by_pk = {row.pk: row for row in rows}
-    return [by_pk[key.pk] for key in keys if key.pk in by_pk]
+    values = {**COLUMNS, **(STRIP if count_ports(job.ports) < MAX_STRIP_PORTS else {})}  # a URL's own port may come on top
+    rows = TargetResult.objects.filter(pk__in=[key.pk for key in keys]).order_by()
+    by_ordinal = {row["ordinal"]: ListedTarget(**row) for row in rows.values(*PLAIN_COLUMNS, **values)}
+    return [by_ordinal[key.ordinal] for key in keys if key.ordinal in by_ordinal]
 
 
 def level_counts(job: ScanJob) -> dict[str, int]:

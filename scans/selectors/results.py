@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
-from django.db.models.fields.json import KT
 
 from scans.core import wire
 from scans.models import OPEN_STATES, ScanJob, TargetResult
@@ -61,26 +60,6 @@ def job_targets(job: ScanJob) -> QuerySet[TargetResult]:
 def target_by_number(job: ScanJob, number: int) -> TargetResult | None:
     """The target with this number, counted from 1 as people see it."""
     return job.targets.filter(ordinal=number - 1).first() if number >= 1 else None
-
-
-def listed_targets(job: ScanJob) -> QuerySet[TargetResult]:
-    """All targets as a job's page lists them. A row brings single values and none of its JSON, however many its ports."""
-    first = "evidence__addresses__0"
-    return (
-        job_targets(job)
-        .defer("evidence", "verdict", "summary", "partial", "spec")
-        .annotate(
-            worst_finding=KT("verdict__findings__0__title"),
-            answered=KT("verdict__completeness__ports_answered"),
-            tested=KT("verdict__completeness__ports_tested"),
-            error=KT("evidence__error__detail"),
-            ports=KT(f"{first}__port_states__open"),
-            second_address=KT("evidence__addresses__1__address"),
-            organisation=KT(f"{first}__sources__0__facts__organisation"),
-            isp=KT(f"{first}__sources__0__facts__isp"),
-            country=KT(f"{first}__sources__0__facts__country"),
-        )
-    )
 
 
 def wire_result(row: TargetResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django import template
+from django.utils.safestring import SafeString
 
 from scans.core.ports import service_name
 from scans.core.risk.services import service_facts
@@ -98,8 +99,8 @@ def count_asked(address: Json) -> int:
     return sum(service["state"] != ServiceState.NOT_ASKED for service in address.get("services", ()))
 
 
-@register.inclusion_tag("scans/_state.html")
-def service_state(value: str) -> dict[str, str]:
+@register.simple_tag
+def service_state(value: str) -> SafeString:
     """What came of asking."""
     return state_look(SERVICE_LOOKS[value])
 

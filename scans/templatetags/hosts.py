@@ -12,6 +12,7 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from scans.core.risk.words import port_list
 from scans.core.types import SourceState
@@ -172,8 +173,8 @@ def share(points: int) -> str:
     return f"{min(points, 100)}%"
 
 
-@register.inclusion_tag("scans/_state.html")
-def change_state(change: Change) -> dict[str, str]:
+@register.simple_tag
+def change_state(change: Change) -> SafeString:
     """The kind of a change."""
     return state_look(CHANGE_LOOKS[change.kind])
 

@@ -1,6 +1,7 @@
 """How values look: levels, states, times and ports, each always as a word and a shape before it is a colour.
 
-Everything renders through templates, so that what a target said is escaped by the one mechanism that escapes all else.
+Larger pieces render through templates; the smallest, of which a page has hundreds, are made by format_html(), which
+escapes as they do, at a twentieth of the price.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from ipscanner.version import version
 from scans.conf import scanner_options
@@ -94,40 +98,44 @@ def product_versions() -> dict[str, str]:
     return {"product": version(), "rules": default_pack().version}
 
 
-@register.inclusion_tag("scans/_level.html")
-def level(value: str, shape: str = "plate") -> dict[str, str]:
+@register.simple_tag
+@lru_cache(maxsize=64, typed=True)  # typed: text that is safe is no key to equal text that is not
+def level(value: str, shape: str = "plate") -> SafeString:
     """A risk level. `shape` is plate, plain or big."""
-    return {"level": value, "word": value.capitalize(), "shape": shape}
+    shaped = "" if shape == "plate" else f" level--{shape}"
+    icon = '<svg class="icon" aria-hidden="true"><use href="#i-{0}"></use></svg>'
+    return format_html(f'<span class="level level--{{0}}{{1}}">{icon}{{2}}</span>', value, shaped, value.capitalize())
 
 
-@register.inclusion_tag("scans/_state.html")
-def target_state(row: Any) -> dict[str, str]:
+@register.simple_tag
+def target_state(row: Any) -> SafeString:
     """The state of a target of a job."""
     return state_look(TARGET_LOOKS.get(row.error_code) or TARGET_LOOKS[row.state])
 
 
-@register.inclusion_tag("scans/_state.html")
-def job_state(job: Any) -> dict[str, str]:
+@register.simple_tag
+def job_state(job: Any) -> SafeString:
     """The state of a job, or how it ended."""
     return state_look(JOB_LOOKS[job.outcome or job.state])
 
 
-@register.inclusion_tag("scans/_state.html")
-def port_state(value: str) -> dict[str, str]:
+@register.simple_tag
+def port_state(value: str) -> SafeString:
     """What one probe found."""
     return state_look(PORT_LOOKS[value])
 
 
-@register.inclusion_tag("scans/_state.html")
-def source_state(value: str) -> dict[str, str]:
+@register.simple_tag
+def source_state(value: str) -> SafeString:
     """What became of the question to a source."""
     return state_look(SOURCE_LOOKS[value])
 
 
-def state_look(look: Look) -> dict[str, str]:
-    """What scans/_state.html shows."""
-    kind, icon, word = look
-    return {"kind": kind, "icon": icon, "word": word}
+@cache
+def state_look(look: Look) -> SafeString:
+    """Icon and word of a state."""
+    state = '<span class="state state--{}"><svg class="icon" aria-hidden="true"><use href="#i-{}"></use></svg>{}</span>'
+    return format_html(state, *look)
 
 
 @register.inclusion_tag("scans/_time.html")

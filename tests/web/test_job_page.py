@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -19,11 +20,13 @@ from hypothesis import strategies as st
 from scans.core.ports import compact
 from scans.core.types import Facts, Outcome, SourceState
 from scans.models import AuditEvent, JobOutcome, JobState, ScanJob, TargetResult, TargetState
+from scans.selectors import ListedTarget
 from scans.selectors.job_page import holds_port
 from scans.services import audit
 from scans.services.cancel import cancel_job
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
+from scans.templatetags.job_rows import job_rows
 from tests.factories import (
     finish,
     make_address,
@@ -480,6 +483,21 @@ def test_what_targets_and_services_say_is_escaped_and_kept_in_its_direction(clie
     for said in re.findall(r"<bdi>[^<]*alert", page):
         assert said.startswith("<bdi>")
     assert len(re.findall(r"<bdi>[^<]*script", page)) >= 3, "target, network and label are isolated"
+
+
+def test_every_word_of_a_row_is_escaped():
+    evil = """<i a="'">&"""
+    service = {"port": 22, "state": "identified", "protocol": "SSH", "product": evil}
+    row = {
+        "ordinal": 0, "state": TargetState.DONE, "error_code": "", "target": evil, "ip_address": f"{evil}6",
+        "risk_level": "high", "open_ports": 3, "worst_finding": evil, "answered": 2, "tested": 3, "second_address": None,
+        "organisation": evil, "isp": None, "country": evil, "first_ports": evil, "services": json.dumps([service]),
+        "port_states": json.dumps({"open": "22", evil: "80,443"}),
+    }  # fmt: skip
+    rows = [ListedTarget(**row, error=error) for error in (None, evil)]
+    page = job_rows(rows, ScanJob(token="0" * 32))
+    assert page.count("&lt;i a=&quot;&#x27;&quot;&gt;&amp;") == 7 + 5
+    assert "<i" not in page
 
 
 # Who may
