@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 
+from tests.patience import PATIENCE
+
 A, CNAME, AAAA = 1, 5, 28
 MAX_LINKS = 8
 Script = Callable[[str, int], Sequence[str]]  # (name, A or AAAA) to addresses, or names for a chain of CNAMEs
@@ -27,7 +29,7 @@ def dns_server(script: Script) -> Iterator[Callable[[str], Sequence[str]]]:
             yield lambda name: _look_up(name, server.getsockname())
         finally:
             ended.set()
-            thread.join(5)
+            thread.join(PATIENCE)
 
 
 def _serve(server: socket.socket, script: Script, ended: threading.Event) -> None:
@@ -71,7 +73,7 @@ def _look_up(name: str, server: tuple[str, int]) -> list[str]:
 
 def _ask(name: str, kind: int, server: tuple[str, int]) -> tuple[list[str], str | None]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         client.sendto(b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0" + _name(name) + struct.pack("!HH", kind, 1), server)
         reply = client.recv(4096)
     addresses, leads_to = [], None

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.patience import PATIENCE
+
 GERMAN_HOSTING = {
     "status": "success", "country": "Germany", "countryCode": "DE", "regionName": "State of Berlin", "city": "Berlin",
     "isp": "Example Carrier AG", "org": "Example Hosting GmbH", "as": "AS64500 Example Hosting GmbH",
@@ -102,7 +104,7 @@ def service(answer: Callable[[Request], Answer]) -> Iterator[FakeService]:
         fake.ended.set()
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(PATIENCE)
 
 
 def ip_api(request: Request) -> Answer:
@@ -121,11 +123,11 @@ def in_turn(answers: Sequence[Answer | Callable[[Request], Answer]]) -> Callable
     return answer
 
 
-def wait_until(holds: Callable[[], bool], *, seconds: float = 10) -> bool:
+def wait_until(holds: Callable[[], object], *, seconds: float = PATIENCE) -> bool:
     """Whether it came true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if holds():
             return True
         time.sleep(0.02)
-    return holds()
+    return bool(holds())

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.patience import PATIENCE
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -52,7 +54,7 @@ def silent(address: str = "127.0.0.1") -> Iterator[Silent]:
     """A filtered port without a firewall: `listen(0)` and one connection that is never accepted."""
     with _bound(address, 0) as server:
         server.listen(0)
-        with socket.create_connection(server.getsockname()[:2], timeout=5):
+        with socket.create_connection(server.getsockname()[:2], timeout=PATIENCE):
             yield Silent(server)
 
 
@@ -67,7 +69,7 @@ def resetting(address: str = "127.0.0.1") -> Iterator[int]:
             yield server.getsockname()[1]
         finally:
             server.shutdown(socket.SHUT_RDWR)  # wakes accept(), which a close alone does not
-            thread.join(5)
+            thread.join(PATIENCE)
 
 
 def _reset_all(server: socket.socket) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tests.patience import AGES
 
-def at_once(work: Callable[[], None], *, threads: int, most_seconds: float = 60) -> None:
+
+def at_once(work: Callable[[], None], *, threads: int, most_seconds: float = AGES) -> None:
     """Run it in so many threads and wait for all; the work itself closes what connection it opens."""
     started = [threading.Thread(target=work) for _ in range(threads)]
     for thread in started:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scans.core.options import ProbeOptions
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
+from scans.core.probe.network import KERNEL, Network
 
 
 def plan(
@@ -16,9 +17,9 @@ def plan(
     return HostPlan(key=key, address=ip_address(address), ports=ports, is_paced=is_paced, **more)
 
 
-def engine_for(*plans: HostPlan, may_connect=lambda address: True, **options) -> ProbeEngine:
+def engine_for(*plans: HostPlan, may_connect=lambda address: True, network: Network = KERNEL, **options) -> ProbeEngine:
     """An engine with these hosts and no others to come."""
-    engine = ProbeEngine(ProbeOptions(**options), may_connect=may_connect)
+    engine = ProbeEngine(ProbeOptions(**options), may_connect=may_connect, network=network)
     for one in plans:
         engine.submit(one)
     engine.finish()

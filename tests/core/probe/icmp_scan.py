@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from ipaddress import ip_address
 
 from scans.core.options import ProbeOptions
@@ -37,7 +36,6 @@ def main() -> None:
         subprocess.run(command.split(), check=True)
     subprocess.run(["nft", "-f", "-"], input=RULES, text=True, check=True)
     engine_module.STARVED_SECONDS = 0.3
-    before = time.monotonic()
     with listening("127.0.0.1", 80), listening("::1", 80):
         found = scan(
             {"127.0.0.1": [*range(1001, 1005), *range(2000, 2200), 80], "::1": [*range(1011, 1014), *range(2000, 2200), 80]}
@@ -47,7 +45,7 @@ def main() -> None:
         )
     subprocess.run(["sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1"], check=True)
     found |= {f"disabled {address}": ports for address, ports in scan({"::1": [80]}).items()}
-    print(json.dumps({"seconds": time.monotonic() - before, "found": found}))
+    print(json.dumps({"found": found}))
 
 
 def scan(plans: dict[str, list[int]]) -> dict[str, dict[int, list[object]]]:

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests.patience import AGES
+
 MISSING = [tool for tool in ("unshare", "ip", "nft", "sysctl") if not shutil.which(tool)]
 
 
@@ -21,7 +23,7 @@ def found():
     if can_unshare.returncode:
         pytest.skip(f"no network namespaces here: {can_unshare.stderr.strip()}")
     command = ["unshare", "--net", sys.executable, "-m", "tests.core.probe.icmp_scan"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=AGES)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)["found"]
 

@@ -18,6 +18,7 @@ from scans.core.probe.restraint import LEAST_PER_SECOND, Restraint, is_limited
 from scans.core.risk.completeness import port_doubts
 from scans.core.types import AddressReport, PortState, Probe
 from tests.core.probe.driving import collect, engine_for, open_descriptors, plan, probe, states
+from tests.patience import AGES, PATIENCE
 from tests.servers import listening, refusing, silent
 
 # -- Answers everywhere -------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def test_open_connections_are_handed_over_and_can_be_used():
         accepted, _ = server.accept()
         with accepted, found.connections[port] as connection:
             accepted.sendall(b"SSH-2.0-Test\r\n")
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE)
             assert connection.recv(100) == b"SSH-2.0-Test\r\n"
         assert list(found.connections) == [port]
         assert open_descriptors() == before
@@ -103,7 +104,7 @@ def test_without_being_asked_no_connection_is_kept_and_the_other_side_sees_a_res
         found = probe(plan([server.getsockname()[1]], address="127.66.14.6"))["host"]
         accepted, _ = server.accept()
         with accepted:
-            accepted.settimeout(5)
+            accepted.settimeout(PATIENCE)
             with pytest.raises(ConnectionResetError):
                 accepted.recv(1)
     assert found.connections == {}
@@ -111,6 +112,7 @@ def test_without_being_asked_no_connection_is_kept_and_the_other_side_sees_a_res
 
 def test_kept_connections_are_few_and_not_for_long(monkeypatch):
     monkeypatch.setattr("scans.core.probe.kept.MOST_OF_ONE_HOST", 2)
+    monkeypatch.setattr("scans.core.probe.kept.KEPT_SECONDS", AGES)
     with ExitStack() as stack:
         ports = [stack.enter_context(listening("127.66.14.7")) for _ in range(4)]
         dropped = stack.enter_context(silent("127.66.14.7")).port
@@ -142,7 +144,7 @@ def test_a_target_that_sends_a_megabyte_on_connect_is_open_and_costs_no_memory()
 
         def pour() -> None:
             with server.accept()[0] as connection:
-                connection.settimeout(5)
+                connection.settimeout(PATIENCE)
                 try:
                     connection.sendall(bytes(1 << 20))
                     connection.recv(1)
@@ -152,7 +154,7 @@ def test_a_target_that_sends_a_megabyte_on_connect_is_open_and_costs_no_memory()
         thread = threading.Thread(target=pour, daemon=True)
         thread.start()
         found = probe(plan([server.getsockname()[1]], address="127.66.14.9"))["host"]
-        thread.join(10)
+        thread.join(PATIENCE)
     assert states(found).popitem()[1] == "open"
     assert was_reset.is_set()
 

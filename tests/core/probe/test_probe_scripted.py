@@ -62,7 +62,7 @@ class Internet:
         return far * self.chance.uniform(0.9, 1.3), 0 if state == "open" else errno.ECONNREFUSED
 
 
-@pytest.mark.timeout(120 + PROBES / 1000)
+@pytest.mark.timeout(600 + PROBES / 100)
 @pytest.mark.parametrize("loss", [0.0, 0.04])
 def test_every_port_of_a_large_scan_gets_its_true_state(loss):
     internet = Internet(7, loss=loss)
