@@ -13,7 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from django.db import connection
 
-from tests.stack import PATIENCE_SECONDS, becomes, one_at_a_time
+from tests.patience import PATIENCE
+from tests.stack import becomes, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +56,7 @@ def cluster(name: str = "scan", **changes: str) -> Iterator[subprocess.Popen[byt
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(PATIENCE_SECONDS)
+            process.wait(PATIENCE)
 
 
 @contextmanager
@@ -69,7 +70,7 @@ def workers(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             below = descendants(process.pid)
             process.kill()  # and the kernel all below it
-            process.wait(PATIENCE_SECONDS)
+            process.wait(PATIENCE)
             for pid in below:
                 assert becomes(lambda pid=pid: has_ended(pid)), f"process {pid} outlived its supervisor"
 

@@ -4,6 +4,6 @@ What must come is waited for until only a hang explains that it is not there. Wh
 that whoever waits for it all the same is found out by a limit that no machine exceeds.
 """
 
-PATIENCE = 120.0  # seconds after which what should have come never will
+PATIENCE = 240.0  # seconds after which what should have come never will
 AT_ONCE = 30.0  # seconds; whoever needs more has waited for something that lasts
 AGES = 300.0  # seconds

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.settings import NOWHERE
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 240  # with anything that is to happen: machines stall, and this bounds only how long a failure takes
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def environment(data_dir: Path, **changes: str) -> dict[str, str]:
         "GEMINI_BASE_URL": NOWHERE,
         "GEMINI_API_KEY": "",
         "LOG_LEVEL": "INFO",
-        "STOP_SECONDS": str(PATIENCE_SECONDS // 2),  # a stop is clean however slow the machine is
+        "STOP_SECONDS": str(int(PATIENCE) // 2),  # a stop is clean however slow the machine is
         **changes,
     }
 
@@ -61,7 +61,7 @@ def run(data_dir: Path, command: str = "up", **changes: str) -> subprocess.Compl
     """A program that is expected to end by itself."""
     env = environment(data_dir, **changes)
     argv = [sys.executable, "manage.py", command]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 class Stack:
@@ -82,7 +82,7 @@ class Stack:
 
     def request(self, method: str, path: str, body: str | None = None, **headers: str) -> http.client.HTTPResponse:
         """One request on a connection of its own; the body of the reply stays readable."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             reply = connection.getresponse()
             reply.text = reply.read().decode()
@@ -122,7 +122,7 @@ class Stack:
         """SIGTERM; how many seconds it took."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(PATIENCE_SECONDS) == 0, self.text()
+        assert self.process.wait(PATIENCE) == 0, self.text()
         assert "did not stop within" not in self.text(), "it had to be killed"
         return time.monotonic() - began
 
@@ -131,10 +131,10 @@ class Stack:
         for pid in (self.process.pid, *self.descendants()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(PATIENCE_SECONDS)
+        self.process.wait(PATIENCE)
 
 
-def becomes(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> bool:
+def becomes(condition: Callable[[], object], *, seconds: float = PATIENCE) -> bool:
     """Whether the condition comes true in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

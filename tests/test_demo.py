@@ -32,7 +32,8 @@ from demo.scenery import CLOSED, DARK, DATA, FILES, KEPT, PORTS, REFUSED, SITE_T
 from scans.core.ports import expand
 from scans.core.risk.levels import rank
 from scans.core.types import Level
-from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment, free_port, one_at_a_time
+from tests.patience import PATIENCE
+from tests.stack import ROOT, becomes, environment, free_port, one_at_a_time
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(3000)]
 
@@ -108,7 +109,7 @@ class Demo:
         for pid in self.living():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(PATIENCE_SECONDS)
+        self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def demo_in(directory: Path, **changes: str) -> Iterator[Demo]:
 
 def fetched(url: str) -> str:
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=PATIENCE_SECONDS) as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=PATIENCE) as reply:
             return reply.read().decode()
     except urllib.error.HTTPError as error:
         error.close()
@@ -231,7 +232,7 @@ def its_pages_are_there(demo):
 
 def every_service_speaks_its_protocol(_demo):
     for place, sent, answer in CONVERSATIONS:
-        with socket.create_connection(place, timeout=PATIENCE_SECONDS) as connection:
+        with socket.create_connection(place, timeout=PATIENCE) as connection:
             connection.sendall(sent)
             said = b""
             while answer not in said and (more := connection.recv(4096)):
@@ -242,7 +243,7 @@ def every_service_speaks_its_protocol(_demo):
 def the_certificate_has_its_three_faults(_demo):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection((WEB, 8443), PATIENCE_SECONDS) as connection, context.wrap_socket(connection) as tls:
+    with socket.create_connection((WEB, 8443), PATIENCE) as connection, context.wrap_socket(connection) as tls:
         certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
     assert certificate.issuer == certificate.subject
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -253,7 +254,7 @@ def the_certificate_has_its_three_faults(_demo):
 def a_second_demo_names_the_port_and_what_to_do(demo):
     second = Demo(demo.directory.with_name("second"))
     try:
-        assert second.process.wait(PATIENCE_SECONDS) == 1
+        assert second.process.wait(PATIENCE) == 1
         assert re.fullmatch(
             r"Port 8080 on 127\.66\.252\.10 is taken: stop the other demo, or .+ try again\.\n", second.text()
         )
@@ -283,7 +284,7 @@ def test_the_demo_shows_what_it_has_hidden_and_leaves_nothing_when_stopped(tmp_p
         for claim in CLAIMS:
             claim(demo)
         demo.process.send_signal(signal.SIGTERM)
-        assert demo.process.wait(2 * PATIENCE_SECONDS) == 0, demo.text()
+        assert demo.process.wait(2 * PATIENCE) == 0, demo.text()
         assert demo.has_left_nothing()
         assert "Traceback" not in demo.text()
 
@@ -296,7 +297,7 @@ def test_killed_it_leaves_no_process_and_no_file(tmp_path):
         assert killed.says("scanning them"), killed.text()
         assert len(killed.living()) > 5
         killed.process.kill()
-        killed.process.wait(PATIENCE_SECONDS)
+        killed.process.wait(PATIENCE)
         assert becomes(killed.has_left_nothing), killed.living()
 
 
@@ -304,6 +305,6 @@ def test_a_taken_port_of_the_scanner_is_named_and_nothing_stays(tmp_path):
     with closing(socket.create_server(("127.0.0.1", free_port()))) as other:
         port = other.getsockname()[1]
         with demo_in(tmp_path / "tmp", PORT=str(port)) as refused:
-            assert refused.process.wait(PATIENCE_SECONDS) == 1
+            assert refused.process.wait(PATIENCE) == 1
             assert f"Port {port} on 127.0.0.1 is taken" in refused.text()
             assert refused.has_left_nothing()

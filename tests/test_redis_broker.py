@@ -22,9 +22,10 @@ from scans.services.jobs import submit_scan
 from scans.services.wakeups import wake_if_idle
 from tests.cluster import child_environment, workers
 from tests.factories import make_job
+from tests.patience import PATIENCE
 from tests.servers import refusing, silent
 from tests.services.test_jobs import request
-from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment, free_port
+from tests.stack import ROOT, becomes, environment, free_port
 
 SERVER = shutil.which("redis-server") or "/usr/bin/redis-server"
 needs_redis = pytest.mark.skipif(not Path(SERVER).exists(), reason="no redis-server (on Debian: apt install redis-server)")
@@ -47,7 +48,7 @@ class Redis:
     def kill(self) -> None:
         if self._process:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(PATIENCE_SECONDS)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def ask(self, command: str, *arguments: str) -> object:
@@ -234,7 +235,7 @@ def test_a_job_that_is_allowed_but_never_taken_in_is_warned_of():
 def test_an_address_that_is_not_one_of_redis_stops_the_start_and_is_not_repeated(tmp_path, url):
     env = environment(tmp_path, BROKER_URL=url)
     argv = [sys.executable, "-c", "import ipscanner.settings"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].endswith("BROKER_URL is not an address like redis://127.0.0.1:6379/0.")
     assert "s3cret" not in ended.stderr
@@ -244,5 +245,5 @@ def test_an_address_that_is_not_one_of_redis_stops_the_start_and_is_not_repeated
 def test_the_system_checks_pass_with_redis(tmp_path):
     env = child_environment(BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
     argv = [sys.executable, "manage.py", "check"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 0, ended.stderr

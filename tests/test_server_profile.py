@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.stack import PATIENCE_SECONDS, ROOT, Stack, becomes, environment, one_at_a_time
+from tests.patience import PATIENCE
+from tests.stack import ROOT, Stack, becomes, environment, one_at_a_time
 
 PASSWORD = "a long and private sentence"
 SERVER = {
@@ -39,7 +40,7 @@ def stack(tmp_path):
 def manage(stack: Stack, *arguments: str, **more: str) -> str:
     env = environment(stack.data_dir, **SERVER, **more)
     argv = [sys.executable, "manage.py", *arguments]
-    return subprocess.check_output(argv, cwd=ROOT, env=env, text=True, timeout=PATIENCE_SECONDS)
+    return subprocess.check_output(argv, cwd=ROOT, env=env, text=True, timeout=PATIENCE)
 
 
 def cookie(reply, name: str) -> str:

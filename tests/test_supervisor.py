@@ -32,8 +32,9 @@ from scans.supervisor.child import LAUNCH, LONGEST_PAUSE_SECONDS, Child
 from scans.supervisor.housekeeping import Housekeeping
 from scans.supervisor.watchdog import DEATH_LOOKS, MOST_UNACKNOWLEDGED, STALL_LOOKS, START_LOOKS, Sight, Watchdog
 from tests.factories import make_job
+from tests.patience import PATIENCE
 from tests.servers import listening, silent
-from tests.stack import PATIENCE_SECONDS, ROOT, Stack, becomes, environment, one_at_a_time, run
+from tests.stack import ROOT, Stack, becomes, environment, one_at_a_time, run
 
 PROCESSES = 2 + 6 + 5  # gunicorn and its worker; per cluster main, guard, pusher, monitor and the workers
 
@@ -84,7 +85,7 @@ def test_up_serves_scans_and_leaves_nothing_behind_and_the_second_start_says_no_
     assert "shown only this once" not in stack.text()
     assert "changepassword admin" in stack.text()
     stack.process.send_signal(signal.SIGINT)  # Ctrl-C is the other way to stop
-    assert stack.process.wait(PATIENCE_SECONDS) == 0
+    assert stack.process.wait(PATIENCE) == 0
     assert stack.descendants() == {}
 
 
@@ -110,7 +111,7 @@ def test_what_is_printed_works_what_is_kept_is_private_and_a_killed_supervisor_l
 
     assert becomes(lambda: len(stack.descendants()) == PROCESSES)
     os.kill(stack.process.pid, signal.SIGKILL)
-    stack.process.wait(PATIENCE_SECONDS)
+    stack.process.wait(PATIENCE)
     assert becomes(lambda: not stack.descendants()), stack.descendants()
 
 
@@ -164,7 +165,7 @@ def is_at_work(stack: Stack, cluster: int) -> bool:
 
 def test_a_web_server_that_never_comes_up_ends_it_all_with_the_reason(start):
     stack = start(WEB_CONCURRENCY="many")
-    assert stack.process.wait(PATIENCE_SECONDS) == 1
+    assert stack.process.wait(PATIENCE) == 1
     assert "The web server ended 4 times in a row" in stack.text()
     assert stack.descendants() == {}
 
@@ -182,7 +183,7 @@ def test_workers_alone_stop_in_time_with_a_scan_under_way_and_give_it_back(start
             env=environment(tmp_path / "data"),
             capture_output=True,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=PATIENCE,
         )
         assert made.returncode == 0, made.stderr
         database = tmp_path / "data" / "scans.sqlite"
@@ -334,7 +335,7 @@ def test_a_database_that_keeps_it_waiting_delays_the_stop_by_little_and_the_flag
         assert time.monotonic() - began > 1
     assert becomes(lambda: WorkerHeartbeat.objects.filter(pk=key, is_stopping=True).exists())
     housekeeping.end()
-    housekeeping.join(PATIENCE_SECONDS)
+    housekeeping.join(PATIENCE)
     assert not WorkerHeartbeat.objects.filter(pk=key).exists()
 
 
@@ -355,7 +356,7 @@ def test_restarts_are_counted_once_also_those_of_a_time_without_database():
     housekeeping.restarts.put(("ai", RestartReason.STALLED))  # shortly before the end
     housekeeping.ask_to_stop()
     housekeeping.end()
-    housekeeping.join(PATIENCE_SECONDS)
+    housekeeping.join(PATIENCE)
     assert restarts() == {"scan:died": 1, "web:killed": 2, "ai:stalled": 1}
 
 

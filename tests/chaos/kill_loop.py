@@ -26,7 +26,8 @@ from tests.chaos.ground import Ports, ground
 from tests.chaos.ledger import Ledger
 from tests.chaos.roles import Roles, kill
 from tests.cluster import descendants, has_ended
-from tests.stack import PATIENCE_SECONDS, Stack, becomes, free_port
+from tests.patience import PATIENCE
+from tests.stack import Stack, becomes, free_port
 
 ROLES = (
     "busy worker", "idle worker", "all workers", "monitor", "pusher", "guard", "cluster", "supervisor", "web", "busy worker",
@@ -108,7 +109,7 @@ class KillLoop:
                     time.sleep(self._random.uniform(0.5, 3))
                     self._kill_one()
                 self._keep_up(ports)
-                assert becomes(self.ledger.is_all_done, seconds=2 * PATIENCE_SECONDS), self.stack.text()[-4000:]
+                assert becomes(self.ledger.is_all_done, seconds=2 * PATIENCE), self.stack.text()[-4000:]
             self.story.seconds = time.monotonic() - began
             self.stack.stop()
             self._count_orphans("stop", list(self.stack.descendants()))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from tests.stack import PATIENCE_SECONDS
+from tests.patience import PATIENCE
 
 FINAL = "('done', 'error', 'cancelled', 'refused')"
 TABLES = "CREATE TABLE chaos_written (kind varchar(10), pk bigint, state varchar(10), at double precision)"
@@ -66,7 +66,7 @@ class Ledger:
         if self.url:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 return list(connection.execute(query, values or None))
-        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)) as connection:
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=PATIENCE)) as connection:
             return connection.execute(query.replace("%s", "?"), values).fetchall()
 
     def change(self, statement: str, *values: Any) -> int:
@@ -74,13 +74,13 @@ class Ledger:
         if self.url:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 return connection.execute(statement, values or None).rowcount
-        with closing(sqlite3.connect(self.path, timeout=PATIENCE_SECONDS)) as connection, connection:
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as connection, connection:
             return connection.execute(statement.replace("%s", "?"), values).rowcount
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection to SQLite, whose transactions are the test's own affair."""
-        with closing(sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
             yield connection
 
     # --- What was promised -------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from tests.chaos.ground import ground
 from tests.chaos.kill_loop import percentile
 from tests.chaos.roles import kill
 from tests.cluster import descendants
-from tests.stack import PATIENCE_SECONDS, Stack, becomes
+from tests.patience import PATIENCE
+from tests.stack import Stack, becomes
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(3000), pytest.mark.usefixtures("alone")]
 CLIENTS = 50
@@ -63,7 +64,7 @@ class Clients:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(PATIENCE_SECONDS)
+            thread.join(PATIENCE)
 
     def _run(self, number: int) -> None:
         body = json.dumps({"ip_addresses": [f"127.40.{number}.1", f"127.40.{number}.2"], "ports": self._ports})
@@ -89,7 +90,7 @@ def test_fifty_clients_and_the_workers_never_meet_a_locked_database(stack, ledge
         time.sleep(seconds)
         clients._ended.set()
         for thread in clients._threads:
-            thread.join(PATIENCE_SECONDS)
+            thread.join(PATIENCE)
         assert becomes(ledger.is_all_done), ledger.open_targets()
     text = stack.text()
     stack.stop()
@@ -155,7 +156,7 @@ def test_the_log_is_on_the_disk_before_a_job_is_acknowledged(stack, tmp_path):
         assert becomes(lambda: "202 Accepted" in trace.read_text())
     finally:
         tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=PATIENCE_SECONDS)
+        tracer.communicate(timeout=PATIENCE)
     lines = trace.read_text().splitlines()
     answered = next(n for n, line in enumerate(lines) if "202 Accepted" in line)
     written = max(n for n, line in enumerate(lines[:answered]) if re.search(r"pwrite64\(\d+<[^>]*-wal>", line))

@@ -11,7 +11,8 @@ from pathlib import Path
 from tests import with_postgres
 from tests.chaos.ledger import Ledger
 from tests.cluster import descendants
-from tests.stack import PATIENCE_SECONDS, ROOT, becomes, environment
+from tests.patience import PATIENCE
+from tests.stack import ROOT, becomes, environment
 
 HOSTS = {"a": "10.99.0.2", "b": "10.99.0.3"}
 BRIDGE = "10.99.0.1"
@@ -100,7 +101,7 @@ def story(directory: Path, ledger: Ledger, remote_url: str) -> dict[str, object]
     finally:
         for host in hosts:
             host.process.kill()  # and the kernel all below it
-            host.process.wait(PATIENCE_SECONDS)
+            host.process.wait(PATIENCE)
 
 
 def cut(ledger: Ledger, hosts: list[Host]) -> dict[str, object]:
