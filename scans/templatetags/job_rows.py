@@ -39,7 +39,11 @@ MAX_FIRST_PORTS = 10
 MAX_ERROR_CHARS = 200
 STRIP_PITCH, STRIP_HEIGHT = 5, 16
 LOW = "v2h3v-2z"
-TICKS = {"open": ((0, "v16h3v-16z"),), "closed": ((14, LOW),), "doubt": ((4, LOW), (9, LOW), (14, LOW))}  # y and shape
+SHAPES = {"open": ((0, "v16h3v-16z"),), "closed": ((14, LOW),), "doubt": ((4, LOW), (9, LOW), (14, LOW))}  # top and outline
+TICKS = {  # of each look, from left to right
+    look: ["".join(f"M{n * STRIP_PITCH} {top}{outline}" for top, outline in shape) for n in range(MAX_STRIP_PORTS)]
+    for look, shape in SHAPES.items()
+}
 TICK_WORDS = {"open": "open", "closed": "closed", "doubt": "without an answer"}
 
 
@@ -97,25 +101,22 @@ def _strip(port_states: str) -> str:
     if not 0 < sum(map(count_ports, states.values())) <= MAX_STRIP_PORTS:
         return ""
     looks = {port: _look(state) for state, ports in states.items() for port in expand(ports)}
-    places: dict[str, list[int]] = {look: [] for look in TICKS}
-    for index, port in enumerate(sorted(looks)):
-        places[looks[port]].append(index * STRIP_PITCH)
-    drawn = {look: xs for look, xs in places.items() if xs}
+    drawn: dict[str, list[str]] = {look: [] for look in TICKS}
+    for place, port in enumerate(sorted(looks)):
+        drawn[looks[port]].append(TICKS[looks[port]][place])
     return format_html(
         '<svg class="strip" width="{}" height="{}" role="img" aria-label="{}">{}</svg>',
         len(looks) * STRIP_PITCH,
         STRIP_HEIGHT,
-        ", ".join(f"{len(xs)} {TICK_WORDS[look]}" for look, xs in drawn.items()),
-        format_html_join("", '<path class="strip__{}" d="{}"/>', ((look, _ticks(look, xs)) for look, xs in drawn.items())),
+        ", ".join(f"{len(ticks)} {TICK_WORDS[look]}" for look, ticks in drawn.items() if ticks),
+        format_html_join(
+            "", '<path class="strip__{}" d="{}"/>', ((look, "".join(ticks)) for look, ticks in drawn.items() if ticks)
+        ),
     )
 
 
 def _look(state: str) -> str:
     return state if state in (PortState.OPEN, PortState.CLOSED) else "doubt"
-
-
-def _ticks(look: str, places: Iterable[int]) -> str:
-    return "".join(f"M{x} {y}{shape}" for x in places for y, shape in TICKS[look])
 
 
 def _open_ports(row: ListedTarget) -> str:
