@@ -23,10 +23,10 @@ import pytest
 from tests.core.fingerprint.asking import serving
 from tests.core.fingerprint.certs import make, pem
 from tests.fakes import wait_until
+from tests.patience import AGES, PATIENCE
 from tests.servers import public
 from tests.with_postgres import postgres_bin
 
-SECONDS = 30.0  # to start or to stop
 IS_ROOT = os.geteuid() == 0
 USER, GROUP = ("nobody", "nogroup") if IS_ROOT else (getpwuid(os.geteuid()).pw_name, getgrgid(os.getegid()).gr_name)
 AS_USER: dict[str, Any] = {"user": USER, "group": GROUP, "extra_groups": []} if IS_ROOT else {}
@@ -63,7 +63,7 @@ def running(*command: object, address: str, port: int, user: dict[str, Any] = AS
             [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=said, stderr=said, **user
         )
         try:
-            is_up = wait_until(lambda: _accepts(address, port) or process.poll() is not None, seconds=SECONDS)
+            is_up = wait_until(lambda: _accepts(address, port) or process.poll() is not None)
             if not is_up or process.poll() is not None:
                 said.seek(0)
                 pytest.fail(said.read().decode(errors="replace")[-2000:])
@@ -75,10 +75,10 @@ def running(*command: object, address: str, port: int, user: dict[str, Any] = AS
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(SECONDS)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(SECONDS)
+        process.wait(PATIENCE)
 
 
 def _accepts(address: str, port: int) -> bool:
@@ -87,14 +87,14 @@ def _accepts(address: str, port: int) -> bool:
 
 
 def _greets(address: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((address, port), 5) as connection:
+    with suppress(OSError), socket.create_connection((address, port), PATIENCE) as connection:
         return connection.recv(1) != b""
     return False
 
 
 def run(*command: object) -> None:
     """Prepare something, as the user of the server."""
-    subprocess.run([str(part) for part in command], capture_output=True, check=True, timeout=60, **AS_USER)
+    subprocess.run([str(part) for part in command], capture_output=True, check=True, timeout=AGES, **AS_USER)
 
 
 @contextmanager

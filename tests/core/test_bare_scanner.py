@@ -16,6 +16,7 @@ import pytest
 
 from scans.core import __main__ as bare_scanner
 from tests.fakes import wait_until
+from tests.patience import AGES, PATIENCE
 from tests.servers import listening, refusing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "scans.core", *arguments],
-        input=stdin, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
+        input=stdin, capture_output=True, text=True, timeout=AGES, cwd=ROOT, check=False,
         env={**os.environ, "OFFLINE": "1", **env},
     )  # fmt: skip
 
@@ -113,9 +114,9 @@ def test_it_starts_without_django_in_a_fraction_of_a_second():
 def test_an_interrupt_ends_it_at_once_with_130():
     command = [sys.executable, "-m", "scans.core", "127.0.0.0/24", "--ports", "all"]  # for minutes
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OFFLINE": "1"}, stdout=subprocess.PIPE)
-    assert wait_until(lambda: _holds_a_socket(process.pid), seconds=60)
+    assert wait_until(lambda: _holds_a_socket(process.pid))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
 
 
@@ -137,7 +138,9 @@ def test_a_list_too_long_to_read_is_refused_and_not_cut(tmp_path):
 def test_a_reader_that_stops_reading_gets_no_traceback():
     command = f"{sys.executable} -m scans.core 127.0.0.0/24 --ports 1 --format ndjson | head -1"
     env = {**os.environ, "OFFLINE": "1"}
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=True)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=AGES, cwd=ROOT, env=env, check=True
+    )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
 

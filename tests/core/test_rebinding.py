@@ -12,12 +12,13 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from scans.core import pipeline
-from scans.core.options import LOOPBACK, IntelOptions, Options, ProbeOptions, ScopeOptions
+from scans.core.options import LOOPBACK, IntelOptions, Options, ProbeOptions, ResolveOptions, ScopeOptions
 from scans.core.pipeline import Item
 from scans.core.targets import parse_target
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
 from tests.dns import AAAA, A, dns_server
+from tests.patience import PATIENCE
 from tests.servers import public
 
 TRIES = 1000
@@ -62,7 +63,8 @@ def listeners() -> Iterator[Listeners]:
 def scan(monkeypatch, lookup: Callable[[str], Sequence[str]], hosts: Sequence[str], port: int, scope=SCOPE) -> list[Report]:
     resolver = partial(pipeline.Resolver, lookup=lookup)
     monkeypatch.setattr(pipeline, "Resolver", resolver)  # the pipeline itself always asks the system
-    options = Options(scope=scope, probe=ProbeOptions(rate_per_second=0), intel=OFFLINE)
+    resolve = ResolveOptions(timeout_seconds=PATIENCE)
+    options = Options(scope=scope, probe=ProbeOptions(rate_per_second=0), resolve=resolve, intel=OFFLINE)
     items = [Item(key=n, target=parse_target(host), ports=(port,)) for n, host in enumerate(hosts)]
     found = dict(pipeline.scan(items, Tools(options=options)))
     monkeypatch.undo()

@@ -27,6 +27,7 @@ from scans.core.targets import (
     unmap,
 )
 from scans.core.types import TargetKind
+from tests.patience import AGES
 
 
 def refusal(text: str) -> TargetError:
@@ -352,7 +353,7 @@ def test_an_error_shows_at_most_200_characters_and_none_that_could_harm():
 def test_hostile_text_of_a_megabyte_is_refused_quickly(text):
     started = time.perf_counter()
     assert refusal(text).code == "too_long"
-    assert time.perf_counter() - started < 20  # what grows with the square would take hours
+    assert time.perf_counter() - started < AGES  # what grows with the square would take hours
 
 
 # --- Networks and ranges -------------------------------------------------------------------------------------------
@@ -484,7 +485,7 @@ def test_a_comma_in_a_url_stays_unless_a_target_follows(line, items):
 def test_a_megabyte_is_split_quickly(text):
     started = time.perf_counter()
     split_lines(text)
-    assert time.perf_counter() - started < 20  # what grows with the square would take hours
+    assert time.perf_counter() - started < AGES  # what grows with the square would take hours
 
 
 @settings(deadline=None)

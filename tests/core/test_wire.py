@@ -44,6 +44,7 @@ from scans.core.wire import (
     verdict_dict,
     wire_result,
 )
+from tests.patience import PATIENCE
 
 STARTED = datetime(2026, 11, 24, 9, 14, 2, 120000, tzinfo=UTC)
 FACTS = Facts(
@@ -482,5 +483,5 @@ def test_threads_never_see_the_ports_of_one_host_under_another():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert wrong == []

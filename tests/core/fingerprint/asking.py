@@ -14,8 +14,8 @@ from typing import Any
 from scans.core.fingerprint import FingerprintLane, HostQuestion, HostServices
 from scans.core.options import FingerprintOptions
 from scans.core.types import PortState, Probe, Service
-
-LONG = 30.0
+from tests.core.fingerprint.clock import PatientClock, serve
+from tests.patience import PATIENCE
 
 
 def asked(
@@ -26,21 +26,26 @@ def asked(
 
 
 @contextmanager
-def lane(*, may_connect: Callable[..., bool] = lambda address: True, **options: Any) -> Iterator[Any]:
+def lane(
+    *, may_connect: Callable[..., bool] = lambda address: True, clock: Callable[[], float] | None = None, **options: Any
+) -> Iterator[Any]:
     """A lane and the queue of what it emits."""
     emitted: queue.SimpleQueue[HostServices] = queue.SimpleQueue()
-    running = FingerprintLane(FingerprintOptions(**options), may_connect=may_connect, emit=emitted.put)
+    clock = clock or PatientClock()
+    running = FingerprintLane(FingerprintOptions(**options), may_connect=may_connect, emit=emitted.put, clock=clock)
     try:
         yield running, emitted
     finally:
         running.close()
 
 
-def services_of(ports: Sequence[int], *, options: dict[str, Any] | None = None, **more: Any) -> dict[int, Service]:
+def services_of(
+    ports: Sequence[int], *, options: dict[str, Any] | None = None, clock: Callable[[], float] | None = None, **more: Any
+) -> dict[int, Service]:
     """What stands behind these ports of 127.0.0.1."""
-    with lane(**(options or {})) as (running, emitted):
+    with lane(clock=clock, **(options or {})) as (running, emitted):
         running.ask(asked(ports, **more))
-        found = emitted.get(timeout=LONG)
+        found = emitted.get(timeout=PATIENCE)
     return {service.port: service for service in found.services}
 
 
@@ -58,10 +63,10 @@ class Server:
         self._listener = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self._behave = behave
         self._connections: list[socket.socket] = []
-        self.count = 0
+        self._handlers: list[threading.Thread] = []
+        self.count = self.ended = 0
         self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        self._thread = serve(self._accept)
 
     def _accept(self) -> None:
         while True:
@@ -71,7 +76,7 @@ class Server:
                 return
             self.count += 1
             self._connections.append(connection)
-            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
+            self._handlers.append(serve(self._handle, connection))
 
     def _handle(self, connection: socket.socket) -> None:
         with suppress(OSError, ValueError):
@@ -79,15 +84,18 @@ class Server:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
         connection.close()
+        self.ended += 1
 
     def close(self) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._thread.join(PATIENCE)
         for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        for handler in self._handlers:
+            handler.join(PATIENCE)
 
 
 @contextmanager
@@ -100,16 +108,23 @@ def serving(behave: Behaviour, address: str = "127.0.0.1", port: int = 0) -> Ite
         server.close()
 
 
+def hears(connection: socket.socket, wanted: bytes) -> bool:
+    """Wait for these bytes. False if the other side leaves without them."""
+    heard = b""
+    while wanted not in heard:
+        more = connection.recv(65536)
+        if not more:
+            return False
+        heard += more
+    return True
+
+
 def saying(data: bytes, *, wait_for: bytes = b"") -> Behaviour:
     """Say this, at once or after these bytes came, and wait for the other side to leave."""
 
     def behave(connection: socket.socket) -> None:
-        heard = b""
-        while wait_for not in heard:
-            more = connection.recv(65536)
-            if not more:
-                return
-            heard += more
+        if not hears(connection, wait_for):
+            return
         connection.sendall(data)
         while connection.recv(65536):
             pass
@@ -121,9 +136,8 @@ def dripping(data: bytes, *, seconds: float = 0.1, wait_for: bytes = b"") -> Beh
     """The same a byte at a time, and at the end again from the start."""
 
     def behave(connection: socket.socket) -> None:
-        heard = b""
-        while wait_for not in heard:
-            heard += connection.recv(65536)
+        if not hears(connection, wait_for):
+            return
         while True:
             for byte in data:
                 connection.sendall(bytes([byte]))

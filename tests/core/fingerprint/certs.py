@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from tests.core.fingerprint.asking import Behaviour
+from tests.patience import PATIENCE
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -101,7 +102,7 @@ def encrypted(behave: Behaviour, context: ssl.SSLContext) -> Behaviour:
     """The same behaviour inside TLS."""
 
     def inside(connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         with context.wrap_socket(connection, server_side=True) as wrapped:
             behave(wrapped)
 

@@ -14,6 +14,7 @@ from scans.core.types import Service, ServiceState
 from tests.core.fingerprint.asking import dripping, saying, service_of, serving
 from tests.core.fingerprint.certs import make, server_context
 from tests.core.fingerprint.talking import question, talk
+from tests.patience import AT_ONCE
 from tests.servers import public
 
 AFTER_VERSION = (
@@ -134,4 +135,4 @@ def test_a_hostile_postgres_costs_its_time_and_no_more(number):
         service = service_of(5432, address=public(number), options={"seconds": 1.2})
     assert (service.tls, service.access) == (None, None)
     assert service.elapsed_ms is not None
-    assert service.elapsed_ms < 2000
+    assert service.elapsed_ms < AT_ONCE * 1000  # one of them drips for ever

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import resource
 import socket
-import time
+from contextlib import ExitStack
 
 import pytest
 
 from scans.core.types import ServiceState
-from tests.core.fingerprint.asking import Behaviour, dripping, saying, service_of, services_of, serving
+from tests.core.fingerprint.asking import Behaviour, dripping, hears, saying, service_of, services_of, serving
+from tests.patience import AT_ONCE
 from tests.servers import RESET_ON_CLOSE, listening, refusing
 
 SECONDS = 1.2  # for one service in these tests
@@ -18,9 +19,8 @@ GET = b"\r\n\r\n"
 
 def endless(data: bytes, *, wait_for: bytes = b"") -> Behaviour:
     def behave(connection: socket.socket) -> None:
-        heard = b""
-        while wait_for not in heard:
-            heard += connection.recv(65536)
+        if not hears(connection, wait_for):
+            return
         while True:
             connection.sendall(data * 1000)
 
@@ -57,32 +57,27 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "resets after a word": resetting(b"220 hello"),
     "closes its half": half_closing,
     "answers garbage": saying(bytes(range(256)) * 20, wait_for=b"\x01"),
-    "says nothing": lambda connection: time.sleep(60),
+    "says nothing": saying(b""),
 }
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_it_ends_in_time_with_a_state_and_a_reason(name):
     with serving(BEHAVIOURS[name]) as server:
-        began = time.monotonic()
         service = service_of(server.port, options={"seconds": SECONDS})
-        took = time.monotonic() - began
-    assert took < SECONDS + 0.6
+    assert service.elapsed_ms < AT_ONCE * 1000  # some of them go on for ever
     assert service.state is ServiceState.IDENTIFIED or service.reason
     assert service.banner is None or (service.banner.isprintable() and len(service.banner) <= 500)
     assert service.evidence.isascii()
 
 
 def test_they_do_not_hold_one_another_up():
-    """All of them at once take no longer than the slowest."""
-    from contextlib import ExitStack
-
+    """All of them at once, who each need all of the time that one has, are done when that is over."""
     with ExitStack() as stack:
         ports = [stack.enter_context(serving(behave)).port for behave in BEHAVIOURS.values()]
-        began = time.monotonic()
         found = services_of(ports, options={"seconds": SECONDS, "per_host": 32})
     assert len(found) == len(BEHAVIOURS)
-    assert time.monotonic() - began < SECONDS + 1.5
+    assert ServiceState.NOT_ASKED not in {service.state for service in found.values()}  # twice that time is for all together
 
 
 def test_memory_stays_where_it_was():

@@ -10,6 +10,8 @@ import pytest
 from scans.core.types import Service, ServiceState
 from tests import real_servers
 from tests.core.fingerprint.asking import service_of, services_of
+from tests.core.fingerprint.clock import PatientClock
+from tests.patience import PATIENCE
 
 # Server, port, protocol, product, the option that makes the program say its version, and the CPE before that version.
 SERVERS = [
@@ -44,7 +46,7 @@ ACCESS = {
 def test_it_is_taken_for_what_it_is(server, port, protocol, product, version_command, cpe):
     is_asked = protocol in ("HTTP", "Memcached", "PostgreSQL")
     with server() as address:
-        service = service_of(port, address=address, rtt_ms=0.1 if is_asked else FAR_MS)
+        service = service_of(port, address=address, rtt_ms=0.1 if is_asked else FAR_MS, clock=PatientClock(rate=0.2))
     assert (service.state, service.protocol, service.product) == (ServiceState.IDENTIFIED, protocol, product)
     assert service.access == ACCESS.get(product)
     assert service.tls is None
@@ -57,13 +59,13 @@ def test_it_is_taken_for_what_it_is(server, port, protocol, product, version_com
 
 def _said(command: str) -> str:
     name, *options = command.split()
-    done = subprocess.run([real_servers.program(name), *options], input="", capture_output=True, text=True, timeout=30)
+    done = subprocess.run([real_servers.program(name), *options], input="", capture_output=True, text=True, timeout=PATIENCE)
     return done.stdout + done.stderr
 
 
 def test_postgres_that_encrypts_shows_its_certificate():
     with real_servers.postgres(is_encrypting=True) as address:
-        service = service_of(5432, address=address, name="host.invalid")
+        service = service_of(5432, address=address, name="host.invalid", clock=PatientClock(rate=0.2))
     assert (service.protocol, service.access) == ("PostgreSQL", None)
     assert service.tls is not None
     assert (service.tls.version, service.tls.subject, service.tls.problems) == (
@@ -75,7 +77,7 @@ def test_postgres_that_encrypts_shows_its_certificate():
 
 def test_nginx_shows_its_list_of_files_its_headers_and_its_old_versions():
     with real_servers.nginx() as address:
-        found = services_of([8080, 8443, 9443], address=address, name="host.invalid")
+        found = services_of([8080, 8443, 9443], address=address, name="host.invalid", clock=PatientClock(rate=0.2))
     plain, guarded, old = (_web(found[port]) for port in (8080, 8443, 9443))
     assert (plain.http.lists_directory, plain.is_tls) == (True, False)
     assert guarded.http.title == "Guarded"

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from scans.core.fingerprint.redis import ask
 from scans.core.types import ServiceState
 from tests.core.fingerprint.asking import service_of
+from tests.core.fingerprint.clock import PatientClock
 from tests.core.fingerprint.talking import question, talk
 from tests.fakes import wait_until
+from tests.patience import PATIENCE
 from tests.servers import public
 
 
@@ -55,7 +57,7 @@ def redis_server(address: str, tmp_path, *arguments: str):
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def _accepts(address: str) -> bool:
@@ -66,5 +68,5 @@ def _accepts(address: str) -> bool:
 def test_a_real_server_without_and_with_a_password(tmp_path):
     open_one, guarded = public(61), public(62)
     with redis_server(open_one, tmp_path), redis_server(guarded, tmp_path, "--requirepass", "x" * 20):
-        found = [service_of(6379, address=address) for address in (open_one, guarded)]
+        found = [service_of(6379, address=address, clock=PatientClock(rate=0.2)) for address in (open_one, guarded)]
     assert [(service.protocol, service.access) for service in found] == [("Redis", "PING answered PONG"), ("Redis", None)]

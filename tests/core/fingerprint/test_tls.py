@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+import time
 import warnings
 
 import pytest
@@ -15,6 +16,7 @@ from scans.core.fingerprint.conversation import Handshake
 from scans.core.types import ServiceState
 from tests.core.fingerprint.asking import saying, service_of, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context
+from tests.patience import AT_ONCE
 from tests.servers import public
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\n<title>Inside</title>"[:-1]
@@ -109,9 +111,10 @@ def test_a_chain_of_a_megabyte_is_not_taken_in():
 def test_ten_thousand_names_do_not_hold_it_up():
     many = make("host.invalid", names=[f"n{n}.invalid" for n in range(10_000)])
     with serving(encrypted(page, server_context(many))) as server:
+        began = time.monotonic()
         service = service_of(server.port)
-    assert service.elapsed_ms is not None
-    assert service.elapsed_ms < 5500
+    assert service.protocol == "TLS"
+    assert time.monotonic() - began < AT_ONCE
 
 
 # As PKCS #3 has it: SEQUENCE {INTEGER p of 1024 bits, INTEGER 2}. Neither side asks whether p is prime.

@@ -16,7 +16,9 @@ from scans.core.http import Http
 from scans.core.intel import Consultation, IpApi, consult
 from scans.core.options import IntelOptions, Options
 from scans.core.types import IPAddress, SourceState
-from tests.fakes import Answer, FakeService, in_turn, ip_api, service
+from tests.fakes import Answer, FakeService, in_turn, ip_api, service, wait_until
+from tests.patience import AGES, AT_ONCE, PATIENCE
+from tests.servers import refusing
 
 SAMPLES = Path(__file__).parent / "samples"
 ONE = (ip_address("203.0.113.10"),)
@@ -24,7 +26,8 @@ THREE = (ip_address("203.0.113.10"), ip_address("192.168.1.5"), ip_address("198.
 
 
 def ask(fake: FakeService, addresses: tuple[IPAddress, ...] = ONE, **options: float) -> Consultation:
-    intel = IntelOptions(ip_api_base_url=fake.base_url, **options)
+    patient = {"connect_timeout_seconds": PATIENCE, "read_timeout_seconds": PATIENCE}
+    intel = IntelOptions(ip_api_base_url=fake.base_url, **{**patient, **options})
     return consult(IpApi(intel), addresses, Http(Egress(Options(intel=intel)), intel))
 
 
@@ -101,13 +104,13 @@ def test_a_503_is_asked_once_more_and_then_the_answer_counts():
 
 
 def test_a_slow_service_fails_in_time():
-    with service(lambda _: Answer(body=b"[]", delay_seconds=20)) as fake:
+    with service(lambda _: Answer(body=b"[]", delay_seconds=AGES)) as fake:
         result = ask(fake, read_timeout_seconds=0.3).results[ONE[0]]
     assert (result.state, result.reason) == (SourceState.FAILED, "no answer in time")
 
 
 def test_a_body_that_drips_ends_at_the_deadline():
-    with service(lambda _: Answer(body=b" " * 100, drip_seconds=0.2)) as fake:
+    with service(lambda _: Answer(body=b" " * 2000, drip_seconds=0.2)) as fake:
         result = ask(fake, connect_timeout_seconds=0.3, read_timeout_seconds=0.5).results[ONE[0]]
     assert (result.state, result.reason) == (SourceState.FAILED, "no answer in time")
 
@@ -120,7 +123,7 @@ def test_headers_that_drip_end_at_the_deadline_and_leave_no_thread_behind():
         with connection:
             connection.recv(65536)
             try:
-                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1000:
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 10_000:
                     connection.send(bytes([byte]))
                     time.sleep(0.05)
             except OSError:
@@ -131,18 +134,19 @@ def test_headers_that_drip_end_at_the_deadline_and_leave_no_thread_behind():
         fake = FakeService(ip_api)
         fake.base_url = f"http://127.0.0.1:{server.getsockname()[1]}"
         started = time.monotonic()
-        result = ask(fake, connect_timeout_seconds=0.3, read_timeout_seconds=0.5).results[ONE[0]]
+        result = ask(fake, connect_timeout_seconds=1, read_timeout_seconds=1).results[ONE[0]]
         elapsed = time.monotonic() - started
-        assert ended.wait(5)
+        assert ended.wait(PATIENCE)
     assert (result.state, result.reason) == (SourceState.FAILED, "no answer in time")
-    assert elapsed < 2
-    assert not [thread for thread in threading.enumerate() if thread.name == "within"]
+    assert elapsed < AT_ONCE
+    assert wait_until(lambda: "within" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_a_service_that_is_down_is_no_connection():
-    with service(ip_api) as fake:
-        pass
-    result = ask(fake).results[ONE[0]]
+    fake = FakeService(ip_api)
+    with refusing() as port:
+        fake.base_url = f"http://127.0.0.1:{port}"
+        result = ask(fake).results[ONE[0]]
     assert (result.state, result.reason) == (SourceState.FAILED, "no connection")
 
 
