@@ -108,23 +108,22 @@ def serving(behave: Behaviour, address: str = "127.0.0.1", port: int = 0) -> Ite
         server.close()
 
 
-def hears(connection: socket.socket, wanted: bytes) -> bool:
-    """Wait for these bytes. False if the other side leaves without them."""
+def hear(connection: socket.socket, mark: bytes) -> bytes:
+    """Everything up to where these bytes came. Raises ConnectionError if the other side leaves before."""
     heard = b""
-    while wanted not in heard:
+    while mark not in heard:
         more = connection.recv(65536)
         if not more:
-            return False
+            raise ConnectionError("it left")
         heard += more
-    return True
+    return heard
 
 
 def saying(data: bytes, *, wait_for: bytes = b"") -> Behaviour:
     """Say this, at once or after these bytes came, and wait for the other side to leave."""
 
     def behave(connection: socket.socket) -> None:
-        if not hears(connection, wait_for):
-            return
+        hear(connection, wait_for)
         connection.sendall(data)
         while connection.recv(65536):
             pass
@@ -136,8 +135,7 @@ def dripping(data: bytes, *, seconds: float = 0.1, wait_for: bytes = b"") -> Beh
     """The same a byte at a time, and at the end again from the start."""
 
     def behave(connection: socket.socket) -> None:
-        if not hears(connection, wait_for):
-            return
+        hear(connection, wait_for)
         while True:
             for byte in data:
                 connection.sendall(bytes([byte]))

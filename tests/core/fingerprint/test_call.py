@@ -12,7 +12,7 @@ from scans.core.fingerprint.conversation import End, Question, Talk, connect, re
 from scans.core.types import Service, ServiceState
 from tests.core.fingerprint.asking import Behaviour, saying, serving
 from tests.core.fingerprint.clock import PatientClock
-from tests.core.fingerprint.test_hostile import endless
+from tests.core.fingerprint.hostile_services import endless
 from tests.fakes import wait_until
 from tests.servers import listening, public
 

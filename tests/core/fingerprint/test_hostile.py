@@ -1,91 +1,132 @@
-"""Servers that mean no good, on real sockets: whatever they do, it ends in time, in little memory, and in words."""
+"""Services that mean no good, all of them at once: each ends in time, in little memory, and in words."""
 
 from __future__ import annotations
 
-import resource
-import socket
-from contextlib import ExitStack
+import json
+import subprocess
+import sys
+import time
 
 import pytest
 
-from scans.core.types import ServiceState
-from tests.core.fingerprint.asking import Behaviour, dripping, hears, saying, service_of, services_of, serving
-from tests.patience import AT_ONCE
-from tests.servers import RESET_ON_CLOSE, listening, refusing
+from scans.core.types import PortState, Report, Service, ServiceState
+from tests.core.fingerprint.asking import asked, lane, service_of, serving
+from tests.core.fingerprint.growth import scan_all
+from tests.core.fingerprint.hostile_services import HOSTILE, Place, all_serving, by_address
+from tests.patience import PATIENCE
+from tests.servers import listening, refusing
 
-SECONDS = 1.2  # for one service in these tests
-GET = b"\r\n\r\n"
-
-
-def endless(data: bytes, *, wait_for: bytes = b"") -> Behaviour:
-    def behave(connection: socket.socket) -> None:
-        if not hears(connection, wait_for):
-            return
-        while True:
-            connection.sendall(data * 1000)
-
-    return behave
+SECONDS = 2.0  # for one service in these tests
+LONG = PATIENCE  # for all of them, of which some would go on for ever
+MAX_GROWTH = 20 * 1024  # KiB
 
 
-def resetting(after: bytes = b"") -> Behaviour:
-    def behave(connection: socket.socket) -> None:
-        connection.sendall(after)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        connection.close()
+class LanesClock:
+    """The lane's time without what a slow machine takes from it: of what passes between two looks 50 ms count.
 
-    return behave
+    The lane looks at its clock some dozen times a second, so of its own waiting nothing is lost.
+    """
 
+    def __init__(self) -> None:
+        self._now, self._seen = 0.0, time.monotonic()
 
-def half_closing(connection: socket.socket) -> None:
-    connection.shutdown(socket.SHUT_WR)
-    while connection.recv(65536):
-        pass
-
-
-BEHAVIOURS: dict[str, Behaviour] = {
-    "drips a greeting": dripping(b"220-more\r", seconds=0.2),
-    "drips headers": dripping(b"HTTP/1.1 200 OK\r\nX: ", seconds=0.05, wait_for=GET),
-    "drips a body": dripping(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<title>x", seconds=0.01, wait_for=GET),
-    "never stops greeting": endless(b"x"),
-    "never stops its headers": endless(b"HTTP/1.1 200 OK\r\nX: y\r\n", wait_for=GET),
-    "never stops its body": endless(b"HTTP/1.1 200 OK\r\n\r\n<html>", wait_for=GET),
-    "never stops its handshake": endless(b"\x16\x03\x03\x40\x00\x0b", wait_for=b"\x01"),
-    "begins like MySQL and drips": dripping(b"\xff\0\0\0\n8", seconds=0.2),
-    "negotiates for ever": endless(b"\xff\xfd\x01"),
-    "never stops its document": endless(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", wait_for=GET),
-    "resets at once": resetting(),
-    "resets after a word": resetting(b"220 hello"),
-    "closes its half": half_closing,
-    "answers garbage": saying(bytes(range(256)) * 20, wait_for=b"\x01"),
-    "says nothing": saying(b""),
-}
+    def __call__(self) -> float:
+        seen = time.monotonic()
+        self._now += min(seen - self._seen, 0.05)
+        self._seen = seen
+        return self._now
 
 
-@pytest.mark.parametrize("name", BEHAVIOURS)
-def test_it_ends_in_time_with_a_state_and_a_reason(name):
-    with serving(BEHAVIOURS[name]) as server:
-        service = service_of(server.port, options={"seconds": SECONDS})
-    assert service.elapsed_ms < AT_ONCE * 1000  # some of them go on for ever
+@pytest.fixture(scope="module")
+def places():
+    with all_serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def found(places) -> dict[str, Service]:
+    """What came of each, by name, asked as one lane asks many hosts."""
+    with lane(clock=LanesClock(), seconds=SECONDS) as (running, emitted):
+        for address, ports in by_address(places).items():
+            running.ask(asked(ports, address=address, key=address))
+        hosts = [emitted.get(timeout=LONG) for _ in by_address(places)]
+    services = {(str(host.address), service.port): service for host in hosts for service in host.services}
+    return {name: services[place] for name, place in places.items()}
+
+
+def test_there_are_enough_of_them_and_none_shares_a_port(places):
+    assert len(places) == len(HOSTILE) >= 60
+    assert len(set(places.values())) == len(places)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_it_ends_in_time_with_a_state_and_a_reason_in_plain_words(found, name):
+    service = found[name]
+    assert service.elapsed_ms is not None
+    assert service.elapsed_ms <= 1000 * (SECONDS + 1)
     assert service.state is ServiceState.IDENTIFIED or service.reason
     assert service.banner is None or (service.banner.isprintable() and len(service.banner) <= 500)
     assert service.evidence.isascii()
+    assert service.evidence.isprintable() or not service.evidence
 
 
-def test_they_do_not_hold_one_another_up():
-    """All of them at once, who each need all of the time that one has, are done when that is over."""
-    with ExitStack() as stack:
-        ports = [stack.enter_context(serving(behave)).port for behave in BEHAVIOURS.values()]
-        found = services_of(ports, options={"seconds": SECONDS, "per_host": 32})
-    assert len(found) == len(BEHAVIOURS)
-    assert ServiceState.NOT_ASKED not in {service.state for service in found.values()}  # twice that time is for all together
+def test_they_are_not_all_taken_for_the_same(found):
+    """The table would prove little if its services were cut off before they could do what they do."""
+    states = {service.state for service in found.values()}
+    assert {ServiceState.IDENTIFIED, ServiceState.UNRECOGNISED, ServiceState.FAILED} <= states
+    assert found["drips headers"].elapsed_ms >= 1000 * SECONDS
+    many = found["shows 10,000 names"].tls
+    assert many is not None
+    assert (len(many.names), many.names_count) == (100, 10_000)
+    assert "handshake failed" in found["shows a chain of 1 MB"].reason
+    bomb = found["sends a bomb"].http
+    assert bomb is not None
+    assert (bomb.status, bomb.title) == (200, None)
+    acting = found["gives its page a title that acts"].http
+    assert acting is not None
+    assert (acting.title or "").startswith("<script>x()</script> [2J")
 
 
-def test_memory_stays_where_it_was():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name in ("never stops greeting", "never stops its headers", "never stops its body", "never stops its document"):
-        with serving(BEHAVIOURS[name]) as server:
-            service_of(server.port, options={"seconds": 1.0})
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024  # KiB
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name.startswith("leads ")])
+def test_where_it_wants_to_lead_is_written_down_and_only_its_own_pages_are_asked_for(found, name):
+    http = found[name].http
+    assert http is not None
+    assert http.status == 302
+    assert len(http.redirects) == (3 if name == "leads on and on" else 0)
+
+
+def test_one_scan_of_them_all_loses_no_result(places):
+    began = time.monotonic()
+    reports = scan_all(by_address(places), seconds=SECONDS)
+    assert time.monotonic() - began < LONG
+    assert set(reports) == set(by_address(places))
+    for name, place in places.items():
+        assert _state(reports[place.address], place) is PortState.OPEN, name
+        service = _service(reports[place.address], place)
+        assert service.state is ServiceState.IDENTIFIED or service.reason, name
+        assert service.state is not ServiceState.NOT_ASKED, name
+
+
+def _state(report: Report, place: Place) -> PortState:
+    (address,) = report.addresses
+    return next(probe.state for probe in address.probes if probe.port == place.port)
+
+
+def _service(report: Report, place: Place) -> Service:
+    (address,) = report.addresses
+    return next(service for service in address.services if service.port == place.port)
+
+
+def test_they_take_little_memory(places):
+    """In a process of its own that has scanned before, by the most that it ever held."""
+    child = [sys.executable, "-m", "tests.core.fingerprint.growth", json.dumps(by_address(places)), str(SECONDS)]
+    done = subprocess.run(child, capture_output=True, text=True, timeout=LONG, check=True)
+    grown, services = json.loads(done.stdout)
+    assert services == len(places)
+    assert grown < MAX_GROWTH
+
+
+# -- One by one ------------------------------------------------------------------------------------------------------
 
 
 def test_a_port_that_has_closed_since_is_a_failure_in_words():
@@ -96,7 +137,7 @@ def test_a_port_that_has_closed_since_is_a_failure_in_words():
 
 @pytest.mark.parametrize("name", ["resets at once", "closes its half"])
 def test_one_that_hangs_up_on_everything_is_no_silent_one(name):
-    with serving(BEHAVIOURS[name]) as server:
+    with serving(HOSTILE[name]) as server:
         service = service_of(server.port)
     assert service.state is ServiceState.FAILED  # a reset may come so soon that there was no connection at all
     assert "without a word" in service.reason or "no connection" in service.reason
