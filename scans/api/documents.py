@@ -144,9 +144,10 @@ class CookieSerializer(serializers.Serializer[Any]):
 
 
 class HttpSerializer(serializers.Serializer[Any]):
-    """What a web server answered to `GET /`; all but `status`, `location` and `redirects` is of the last page."""
+    """What a web server answered; all but `status`, `path`, `location` and `redirects` is of the last page."""
 
     status = serializers.IntegerField()
+    path = serializers.CharField(allow_null=True, help_text="What was asked for: of a URL its own, without secrets")
     location = serializers.CharField(allow_null=True, help_text="Of a redirect, followed or not")
     redirects = serializers.ListField(child=serializers.CharField(), help_text="Followed, to the same address only")
     last_status = serializers.IntegerField(allow_null=True)

@@ -31,6 +31,7 @@ from scans.core.policy import Decision, ScopePolicy
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
 from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
 from scans.core.resolve import Resolution, ResolveError, Resolver
+from scans.core.targets import asked_path
 from scans.core.tools import Tools
 from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Service, ServiceState, Target
 
@@ -339,6 +340,7 @@ class _Lanes:
                 name=target.host if target.address is None else None,
                 scheme=target.scheme,
                 url_port=target.port,
+                path=asked_path(target),
             )
         )
 

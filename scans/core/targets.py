@@ -454,6 +454,19 @@ def _url_host(item: str, written: str) -> tuple[str, IPAddress | None, tuple[str
     return str(address), address, _unmap_notes(literal)
 
 
+def asked_path(target: Target) -> str:
+    """What a URL asks for, path and query, in ASCII; `/` for any other target.
+
+    As it is kept, and of what holds a redacted value only the rest: a query without that part, a path up to it.
+    """
+    path, _, query = target.path.partition("?")
+    before, secret, _ = path.partition(REDACTED)
+    if secret:
+        path = before[: max(before.rfind("/"), before.rfind(";"))]
+    kept = "&".join(part for part in query.split("&") if REDACTED not in part)
+    return (path or "/") + (f"?{kept}" if kept else "")
+
+
 # --- Secrets in URLs -----------------------------------------------------------------------------------------------
 
 

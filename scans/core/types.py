@@ -124,9 +124,10 @@ class Cookie:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpFacts:
-    """What a web server answered to GET /. All but the first two are of the last page, after the redirects followed."""
+    """What a web server answered. All but the first three are of the last page, after the redirects followed."""
 
     status: int
+    path: str | None = None  # what was asked for: of a URL its own, without secrets; None: not kept by earlier versions
     location: str | None = None  # of a redirect, as it was sent, whether followed or not
     redirects: tuple[str, ...] = ()  # the addresses that were asked in turn, if any was followed
     last_status: int | None = None  # of the last page, if a redirect was followed

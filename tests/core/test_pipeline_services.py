@@ -28,7 +28,7 @@ from scans.core.pipeline import Interrupted, Item
 from scans.core.targets import parse_target
 from scans.core.tools import Tools
 from scans.core.types import Level, Report, ServiceState
-from tests.core.fingerprint.asking import saying, serving
+from tests.core.fingerprint.asking import hear, saying, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context
 from tests.core.fingerprint.clock import PatientClock
 from tests.core.probe.driving import open_descriptors
@@ -137,6 +137,23 @@ def test_a_name_is_sent_to_the_server_and_compared_with_its_certificate():
     found = next(service for address in report.addresses for service in address.services if service.tls)
     assert found.tls is not None
     assert found.tls.matches_name is True
+
+
+def test_a_url_is_asked_for_its_own_page_and_no_other_port_is():
+    """And no secret that stood in it goes anywhere."""
+    heard: list[bytes] = []
+
+    def listening_in(connection) -> None:
+        heard.append(hear(connection, b"\r\n\r\n"))
+        connection.sendall(PAGE)
+
+    with serving(listening_in) as server, serving(listening_in) as other:
+        url = f"http://u:canary@127.0.0.1:{server.port}/app/login?token=canary&lang=de"
+        result = served(scan(url, server.port, other.port))
+    paths = {service["port"]: service["http"]["path"] for service in result["addresses"][0]["services"]}
+    assert paths == {server.port: "/app/login?lang=de", other.port: "/"}
+    assert b"canary" not in b"".join(heard)
+    assert "canary" not in json.dumps(result)
 
 
 def test_without_the_stage_nothing_is_asked_and_no_connection_is_kept():

@@ -18,6 +18,7 @@ from urllib3.util import parse_url
 from scans.core.targets import (
     MAX_REJECTED,
     TargetError,
+    asked_path,
     expand,
     fold,
     parse_target,
@@ -308,6 +309,34 @@ def test_secret_values_appear_nowhere_in_the_target(query, kept):
     assert target.text == "https://a.invalid/p" + kept
     assert "CANARY" not in repr(target)
     assert target.notes == ("userinfo removed", "secret values redacted")
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("192.0.2.1", "/"),
+        ("x.invalid", "/"),
+        ("https://x.invalid", "/"),
+        ("https://u:CANARY@x.invalid/a/b?c=d#e", "/a/b?c=d"),
+        ("https://x.invalid?c=d", "/?c=d"),
+        ("https://x.invalid/ä b", None),
+        ("https://x.invalid/ä?ö", "/%C3%A4?%C3%B6"),
+        ("https://x.invalid/a?token=CANARY&b=c", "/a?b=c"),
+        ("https://x.invalid/a?token=CANARY", "/a"),
+        ("https://x.invalid/app;jsessionid=CANARY/page?b=c", "/app?b=c"),
+        ("https://x.invalid/reset/eyJhbGciOiJIUzI1NiJ9.CANARY.CANARY/next", "/reset"),
+        ("https://x.invalid/;token=CANARY", "/"),
+        ("https://x.invalid/token=CANARY/x", "/"),
+    ],
+)
+def test_a_url_is_asked_for_its_own_page_without_what_was_secret(url, asked):
+    if asked is None:
+        refusal(url)
+        return
+    found = asked_path(parse_target(url))
+    assert found == asked
+    assert found.isascii()
+    assert not {" ", "\r", "\n", "#"} & set(found)
 
 
 @pytest.mark.parametrize(

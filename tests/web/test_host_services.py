@@ -150,6 +150,9 @@ def test_a_redirect_that_was_followed_and_a_reply_that_was_cut_say_so(block):
     assert told["Title"] == "none"
     assert told["Text"] == "not read, or not HTML"
     assert told["Not seen"] == "the reply was cut by a limit; more may have followed"
+    assert "Asked for" not in told
+    own = replace(CAREFUL_PAGE, path="/shop?id=1")
+    assert pairs(block(host(make_service(443, "HTTP", http=own))))["Asked for"] == "/shop?id=1"
     elsewhere = HttpFacts(status=302, location="https://other.invalid/")
     told = pairs(block(host(make_service(80, "HTTP", http=elsewhere))))
     assert told["Leads to"] == "https://other.invalid/ recorded, not followed"

@@ -37,6 +37,7 @@ class Question:
     port: int
     name: str | None = None  # the host name that the user gave: for SNI and the Host header
     scheme: str | None = None  # of the URL that named this very port
+    path: str = "/"  # of the same, without secrets, in ASCII: what HTTP asks for
     open_ports: frozenset[int] = frozenset()  # of the address: a redirect may lead to these and no others
     round_trip_seconds: float = 0.0  # as the probe measured it
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from scans.core.ports import category
+
 # Where the document is not on the front page, and no front page for people is usual: Docker, etcd, Kubernetes.
 VERSION_PORTS = frozenset({2375, 2376, 2379, 6443})
 Document = Mapping[str, Any]
@@ -32,9 +34,11 @@ def read_document(text: str) -> Document | None:
     return document if isinstance(document, dict) else None
 
 
-def path_for(port: int) -> str:
-    """What to ask for on this port."""
-    return "/version" if port in VERSION_PORTS else "/"
+def path_for(port: int, wanted: str) -> str:
+    """What to ask for on this port: what is wanted, but of databases and container platforms what names them."""
+    if port in VERSION_PORTS:
+        return "/version"
+    return "/" if category(port) in ("database", "kv_search") else wanted
 
 
 def told(document: Document) -> Told | None:

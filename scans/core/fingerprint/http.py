@@ -1,7 +1,7 @@
 """HTTP: one GET with an honest name, and what status, headers and page tell. Used inside TLS as well.
 
-It asks for the front page, or on the ports of container platforms for /version; a JSON document there may tell more than the
-Server header (documents.py).
+It asks for the page that a URL names, else for the front page, or on the ports of container platforms for /version; a JSON
+document there may tell more than the Server header (documents.py).
 
 Nothing is decompressed (Accept-Encoding: identity), no cookie is kept, no credential is sent. A redirect is followed at most
 three times, and only to the same address and a port that the probe saw open and where web servers are usual: every
@@ -77,7 +77,7 @@ class _Page:
 
 def ask(question: Question, *, is_encrypted: bool = False, is_usual: bool = False) -> Talk[Service]:
     """Ask for the page on the connection as it is, and follow where it leads if it leads nowhere else."""
-    scheme, path = "https" if is_encrypted else "http", path_for(question.port)
+    scheme, path = "https" if is_encrypted else "http", path_for(question.port, question.path)
     place = _Place(scheme=scheme, port=question.port, host=_host(question), path=path)
     first = yield from _get(place, seconds=USUAL_REPLY_SECONDS if is_usual else REPLY_SECONDS)
     if isinstance(first, Received):
@@ -204,6 +204,7 @@ def _facts(pages: list[_Page]) -> HttpFacts:
     sent = {name: said for name in SECURITY_HEADERS if (said := reply.said(name)) is not None}
     return HttpFacts(
         status=first.reply.status,
+        path=said_text(first.place.path, limit=MAX_PATH_CHARS) or "/",
         location=first.reply.said("location", limit=MAX_PATH_CHARS),
         redirects=tuple(said_text(page.place.url, limit=MAX_PATH_CHARS) or "" for page in pages[1:]),
         last_status=reply.status if len(pages) > 1 else None,

@@ -43,8 +43,9 @@ class HostQuestion:
     connections: Mapping[int, socket.socket] = field(default_factory=dict)  # by port, in the lane's charge from now on
     answers_everywhere: bool | None = None
     name: str | None = None
-    scheme: str | None = None  # of a URL, and the port that it names
+    scheme: str | None = None  # of a URL, and the port that it names, and what it asks for there
     url_port: int | None = None
+    path: str = "/"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,6 +264,7 @@ def _questions(asked: HostQuestion, ports: Iterable[int]) -> Iterable[Question]:
             port=port,
             name=asked.name,
             scheme=asked.scheme if port == asked.url_port else None,
+            path=asked.path if port == asked.url_port else "/",
             open_ports=open_ports,
             round_trip_seconds=min(latency_ms[port] / 1000, 1.0),
         )

@@ -47,6 +47,7 @@ def test_a_page_tells_its_title_its_server_and_its_headers():
     assert (service.product, service.version) == ("nginx", "1.22.1")
     assert service.http == HttpFacts(
         status=200,
+        path="/",
         title="Log in & out",
         server="nginx/1.22.1",
         powered_by="PHP/8.2.7",
@@ -71,6 +72,22 @@ def test_the_request_is_honest_and_asks_for_nothing_packed():
     assert b"\r\nAccept-Encoding: identity\r\n" in sent
     assert b"Cookie" not in sent
     assert b"Authorization" not in sent
+
+
+@pytest.mark.parametrize(
+    ("port", "asked"), [(12345, "/shop?id=1"), (443, "/shop?id=1"), (2375, "/version"), (5984, "/"), (9200, "/")]
+)
+def test_a_url_is_asked_for_its_own_page_but_a_database_for_the_one_that_names_it(port, asked):
+    talked = talk(ask(question(port, path="/shop?id=1")), reply())
+    assert talked.sent.startswith(f"GET {asked} HTTP/1.1\r\n".encode())
+    assert talked.service.http is not None
+    assert talked.service.http.path == asked
+
+
+def test_a_page_that_leads_nowhere_but_to_itself_is_asked_for_once():
+    streams = [reply("Location: /shop", status="302 Found"), page("<title>There</title>")]
+    assert talk(ask(question(path="/shop")), *streams).ports == []
+    assert talk(ask(question(path="/shop")), reply("Location: /", status="302 Found"), page("x")).ports == [12345]
 
 
 @pytest.mark.parametrize(
