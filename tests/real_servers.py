@@ -147,6 +147,7 @@ http {
         add_header Strict-Transport-Security max-age=63072000;
         add_header X-Content-Type-Options nosniff;
         location / { default_type text/html; return 200 "<title>Guarded</title>"; }
+        location = /favicon.ico { default_type image/x-icon; return 200 "an icon"; }
     }
     server { listen ADDRESS:9443 ssl; ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ssl_ciphers ALL:@SECLEVEL=0; root HOME; }
 }

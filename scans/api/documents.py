@@ -143,6 +143,14 @@ class CookieSerializer(serializers.Serializer[Any]):
     same_site = serializers.CharField(allow_null=True)
 
 
+class TechnologySerializer(serializers.Serializer[Any]):
+    """What a page shows that it is made with."""
+
+    name = serializers.CharField()
+    version = serializers.CharField(allow_null=True)
+    sign = serializers.CharField(help_text="Where it was seen, like `header x-powered-by`")
+
+
 class HttpSerializer(serializers.Serializer[Any]):
     """What a web server answered; all but `status`, `path`, `location` and `redirects` is of the last page."""
 
@@ -159,6 +167,10 @@ class HttpSerializer(serializers.Serializer[Any]):
     cookies = CookieSerializer(many=True)
     has_password_field = serializers.BooleanField(allow_null=True)
     lists_directory = serializers.BooleanField(allow_null=True)
+    favicon_hash = serializers.IntegerField(
+        allow_null=True, help_text="Of `/favicon.ico`: MurmurHash3 of its base64 text, signed, as search engines have it"
+    )
+    technologies = TechnologySerializer(many=True)
     is_encrypted = serializers.BooleanField()
     is_complete = serializers.BooleanField(help_text="false: cut by a limit or by the deadline")
 

@@ -123,6 +123,15 @@ class Cookie:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Technology:
+    """What a page shows that it is made with, by a sign of it."""
+
+    name: str
+    version: str | None  # None: the sign has none
+    sign: str  # where it was seen, in words: header x-powered-by
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HttpFacts:
     """What a web server answered. All but the first three are of the last page, after the redirects followed."""
 
@@ -139,6 +148,8 @@ class HttpFacts:
     cookies: tuple[Cookie, ...] = ()
     has_password_field: bool | None = None  # None: the body was not read, or is not HTML
     lists_directory: bool | None = None
+    favicon_hash: int | None = None  # of /favicon.ico, as search engines have it; None: none came, or not whole
+    technologies: tuple[Technology, ...] = ()
     is_encrypted: bool = False  # the last page came over TLS
     is_complete: bool = True  # false: cut by a limit or by the deadline
 

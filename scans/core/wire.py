@@ -55,6 +55,7 @@ from scans.core.types import (
     Summary,
     SummaryState,
     Target,
+    Technology,
     TlsFacts,
     Verdict,
 )
@@ -240,7 +241,8 @@ def _known(value: Any) -> Any:
     """A value of `Service` as JSON: without what it leaves unsaid, text clean, times in UTC. An empty tuple was said."""
     if is_dataclass(value):
         named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: _known(held) for name, held in named.items() if isinstance(value, Cookie) or held not in (None, "")}
+        is_short = isinstance(value, Cookie | Technology)  # in a list, all alike
+        return {name: _known(held) for name, held in named.items() if is_short or held not in (None, "")}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, str):

@@ -44,9 +44,10 @@ def test_services_come_through_the_rows_to_the_client(scan):
 
 
 def test_the_reply_has_the_fields_that_the_schema_names(scan, client):
-    with serving(saying(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=1\r\n\r\n", wait_for=b"GET"), public(70)) as web:
+    with serving(saying(b"HTTP/1.1 200 OK\r\nSet-Cookie: PHPSESSID=1\r\n\r\n", wait_for=b"GET"), public(70)) as web:
         (service,) = scan(public(70), web.port)["addresses"][0]["services"]
     parts = client.get("/api/schema/?format=json").json()["components"]["schemas"]
     assert set(service) == set(parts["Service"]["properties"])
     assert set(service["http"]) == set(parts["Http"]["properties"])
+    assert set(service["http"]["technologies"][0]) == set(parts["Technology"]["properties"])
     assert set(service["http"]["cookies"][0]) == set(parts["Cookie"]["properties"])

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from scans.core.types import Cookie, HttpFacts, Service, ServiceState
+from scans.core.types import Cookie, HttpFacts, Service, ServiceState, Technology
 from scans.models import TargetResult
 from scans.templatetags.host_services import missing_headers, validity
 from scans.templatetags.services import telling_words
@@ -141,6 +141,15 @@ def test_the_fold_of_a_web_server_tells_status_headers_and_cookies(block):
     assert told["Headers sent"] == "x-content-type-options nosniff"
     assert told["Cookies"] == "session not Secure, HttpOnly, no SameSite"
     assert told["Password field"] == "yes"
+    assert "Icon hash" not in told
+    made = (
+        Technology(name="WordPress", version="6.4.2", sign="meta generator"),
+        Technology(name="PHP", version=None, sign="cookie PHPSESSID"),
+    )
+    shown = block(host(make_service(80, "HTTP", http=replace(CARELESS_PAGE, technologies=made, favicon_hash=-12))))
+    assert pairs(shown)["Made with"] == "WordPress 6.4.2 by meta generator"
+    assert "PHP by cookie PHPSESSID" in text_of(shown)
+    assert pairs(shown)["Icon hash"].startswith("-12 MurmurHash3")
 
 
 def test_a_redirect_that_was_followed_and_a_reply_that_was_cut_say_so(block):

@@ -1,4 +1,4 @@
-"""HTTP: one GET with an honest name, and what status, headers and page tell. Used inside TLS as well.
+"""HTTP: one GET with an honest name, and what status, headers and page tell; then the page's icon. Used inside TLS as well.
 
 It asks for the page that a URL names, else for the front page, or on the ports of container platforms for /version; a JSON
 document there may tell more than the Server header (documents.py).
@@ -6,13 +6,13 @@ document there may tell more than the Server header (documents.py).
 Nothing is decompressed (Accept-Encoding: identity), no cookie is kept, no credential is sent. A redirect is followed at most
 three times, and only to the same address and a port that the probe saw open and where web servers are usual: every
 connection goes through `connect`, which asks the scope policy again and pins the address, whatever name the Location has.
-Everything else is only recorded.
+Everything else is only recorded. After an HTML page one more request asks the same origin for /favicon.ico.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +20,7 @@ from scans.core.fingerprint.base import Protocol, identified, misunderstood, sai
 from scans.core.fingerprint.conversation import End, OutOfTime, Question, Received, Talk, connect, receive, send, start_tls
 from scans.core.fingerprint.cpe import cpe_of
 from scans.core.fingerprint.documents import Document, Told, path_for, read_document, told
+from scans.core.fingerprint.favicon import favicon_hash
 from scans.core.fingerprint.http_reply import (
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
@@ -34,10 +35,12 @@ from scans.core.fingerprint.http_reply import (
     read_head,
     title,
 )
+from scans.core.fingerprint.technologies import technologies
 from scans.core.fingerprint.usual import may_redirect_to
 from scans.core.types import HttpFacts, Service
 
-USER_AGENT = "ip-intelligence-scanner (one request to see what this service is)"
+USER_AGENT = "ip-intelligence-scanner (a request or two to see what this service is)"
+ICON_PATH = "/favicon.ico"
 MAX_REDIRECTS = 3
 MAX_PATH_CHARS = 500
 REPLY_SECONDS = 2.0
@@ -82,13 +85,14 @@ def ask(question: Question, *, is_encrypted: bool = False, is_usual: bool = Fals
     first = yield from _get(place, seconds=USUAL_REPLY_SECONDS if is_usual else REPLY_SECONDS)
     if isinstance(first, Received):
         return misunderstood(question, first)
-    pages = [first]
+    pages, icon = [first], None
     try:
         while len(pages) <= MAX_REDIRECTS and (next_place := _next(question, pages)):
             page = yield from _follow(question, next_place)
             if not isinstance(page, _Page):
                 break
             pages.append(page)
+        icon = yield from _icon(question, pages[-1])
     except OutOfTime:
         pass  # what is known so far is no less true
     who = _who(pages[-1])
@@ -101,20 +105,13 @@ def ask(question: Question, *, is_encrypted: bool = False, is_usual: bool = Fals
         cpe=cpe_of(who.product, who.version),
         access=who.access,
         is_tls=is_encrypted,
-        http=_facts(pages),
+        http=_facts(pages, icon),
     )
 
 
 def _get(place: _Place, *, seconds: float) -> Talk[_Page | Received]:
     """The page there, or what came instead of one."""
-    port = "" if place.port == _DEFAULT_PORTS[place.scheme] else f":{place.port}"
-    request = (
-        f"GET {place.path} HTTP/1.1\r\nHost: {place.host}{port}\r\nUser-Agent: {USER_AGENT}\r\n"
-        "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n"
-    )
-    yield from send(request.encode("ascii"))
-    line = yield from receive(most=MAX_HEADER_BYTES, until=(b"\n",), seconds=seconds, idle_seconds=seconds)
-    rest = yield from _rest_of_head(line, seconds=seconds)
+    line, rest = yield from _head(place, seconds=seconds)
     reply = read_head(line.data + rest.data)
     if reply is None:
         return line
@@ -134,6 +131,33 @@ def _get(place: _Place, *, seconds: float) -> Talk[_Page | Received]:
     )
 
 
+def _icon(question: Question, page: _Page) -> Talk[int | None]:
+    """The hash of what the page's origin has for an icon, if it came whole; of what has no end in sight none is known."""
+    place = replace(page.place, path=ICON_PATH)
+    if page.text is None or not (yield from _reached(question, place)):
+        return None
+    line, rest = yield from _head(place, seconds=REPLY_SECONDS)
+    reply = read_head(line.data + rest.data)
+    if reply is None or rest.end is not End.DELIMITER or reply.status != 200 or not reply.may_be_icon:
+        return None
+    body = yield from _body(reply, seconds=REPLY_SECONDS)
+    if reply.is_chunked:
+        return favicon_hash(dechunked(body.data)) if body.end is End.DELIMITER else None
+    return favicon_hash(body.data) if len(body.data) == reply.length else None
+
+
+def _head(place: _Place, *, seconds: float) -> Talk[tuple[Received, Received]]:
+    """Ask, and receive the status line and the headers."""
+    port = "" if place.port == _DEFAULT_PORTS[place.scheme] else f":{place.port}"
+    request = (
+        f"GET {place.path} HTTP/1.1\r\nHost: {place.host}{port}\r\nUser-Agent: {USER_AGENT}\r\n"
+        "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n"
+    )
+    yield from send(request.encode("ascii"))
+    line = yield from receive(most=MAX_HEADER_BYTES, until=(b"\n",), seconds=seconds, idle_seconds=seconds)
+    return line, (yield from _rest_of_head(line, seconds=seconds))
+
+
 def _rest_of_head(line: Received, *, seconds: float) -> Talk[Received]:
     """The headers up to the empty line; nothing more of what is no reply."""
     if line.end is not End.DELIMITER or not is_http(line.data):
@@ -151,11 +175,14 @@ def _body(reply: Reply, *, seconds: float) -> Talk[Received]:
 
 
 def _follow(question: Question, place: _Place) -> Talk[_Page | Received | None]:
+    return (yield from _get(place, seconds=REPLY_SECONDS)) if (yield from _reached(question, place)) else None
+
+
+def _reached(question: Question, place: _Place) -> Talk[bool]:
+    """Connect to it anew, encrypted if it wants that."""
     if (yield from connect(place.port)) is not None:
-        return None
-    if place.scheme == "https" and (yield from start_tls(question.name)).error is not None:
-        return None
-    return (yield from _get(place, seconds=REPLY_SECONDS))
+        return False
+    return place.scheme != "https" or (yield from start_tls(question.name)).error is None
 
 
 def _next(question: Question, pages: list[_Page]) -> _Place | None:
@@ -198,7 +225,7 @@ def _who(page: _Page) -> Told:
     return Told(match[1], match[2]) if match else Told(None)
 
 
-def _facts(pages: list[_Page]) -> HttpFacts:
+def _facts(pages: list[_Page], icon: int | None) -> HttpFacts:
     first, last = pages[0], pages[-1]
     reply, text = last.reply, last.text
     sent = {name: said for name in SECURITY_HEADERS if (said := reply.said(name)) is not None}
@@ -216,6 +243,8 @@ def _facts(pages: list[_Page]) -> HttpFacts:
         cookies=reply.cookies(),
         has_password_field=has_password_field(text) if text is not None else None,
         lists_directory=lists_directory(text) if text is not None else None,
+        favicon_hash=icon,
+        technologies=technologies(reply, text or ""),
         is_encrypted=last.place.scheme == "https",
         is_complete=last.is_complete,
     )

@@ -59,6 +59,11 @@ class Reply:
         return self._kind == "application/json"
 
     @property
+    def may_be_icon(self) -> bool:
+        """Whether its body may be an icon: plain bytes, and not the page that some servers have for every path."""
+        return self.has_body and self._kind not in ("", "text/html", "application/xhtml+xml", "application/json")
+
+    @property
     def _kind(self) -> str:
         """The media type; none for a body that was compressed against our wish, which is not read at all."""
         coding = (self.first("content-encoding") or "identity").strip().lower()
@@ -70,15 +75,24 @@ class Reply:
         return (self.first("transfer-encoding") or "").strip().lower().endswith("chunked")
 
     @property
-    def body_bytes(self) -> int:
-        """How long the body says it is, and never more than is read; a length that cannot be meant says nothing."""
+    def length(self) -> int | None:
+        """How long the body says it is; a length that cannot be meant says nothing."""
         text = (self.first("content-length") or "").strip()
-        return min(int(text), MAX_BODY_BYTES) if re.fullmatch(r"[0-9]{1,15}", text) else MAX_BODY_BYTES
+        return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
+
+    @property
+    def body_bytes(self) -> int:
+        """The same, and never more than is read."""
+        return MAX_BODY_BYTES if self.length is None else min(self.length, MAX_BODY_BYTES)
 
     @property
     def has_body(self) -> bool:
         """RFC 9112, 6.3; an empty one is none."""
         return self.status >= 200 and self.status not in (204, 304) and self.body_bytes > 0
+
+    def cookie_names(self) -> list[str]:
+        """Of the cookies offered, as they came."""
+        return [value.partition("=")[0].strip() for key, value in self.headers if key == "set-cookie"][:MAX_COOKIES]
 
     def cookies(self) -> tuple[Cookie, ...]:
         """The cookies offered, without their values."""

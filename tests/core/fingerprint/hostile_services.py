@@ -28,6 +28,7 @@ HTML, JSON, CHUNKED = (
     b"Content-Type: application/json\r\n",
     b"Transfer-Encoding: chunked\r\n",
 )
+ICON = b"Content-Type: image/x-icon\r\n"
 SCRIPT = b"<script>alert(1)</script>"
 ANSI, BIDI = b"\x1b[2J\x1b[31m\x1b]0;owned\x07", b"\xe2\x80\xaetxt.exe\xe2\x81\xa6"
 FORMULA = b'=HYPERLINK("http://x.invalid","a")'
@@ -117,6 +118,18 @@ def page(body: bytes, *headers: bytes, kind: bytes = HTML, then: Behaviour = clo
     return after(GET, OK + kind + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body, then)
 
 
+def with_icon(answer: Behaviour) -> Behaviour:
+    """A page like any other, and this for its icon."""
+
+    def behave(connection: socket.socket) -> None:
+        if b"GET /favicon.ico " in hear(connection, GET):
+            answer(connection)
+        else:
+            connection.sendall(OK + HTML + b"Content-Length: 16\r\n\r\n<title>a</title>")
+
+    return behave
+
+
 def leading(location: bytes) -> Behaviour:
     return after(GET, FOUND + b"Location: " + location + b"\r\n\r\n", close)
 
@@ -200,6 +213,13 @@ HOSTILE: dict[str, Behaviour] = {
     "sends a bomb": page(BOMB, b"Content-Encoding: gzip"),
     "sends a bomb in chunks": page(b"%x\r\n" % len(BOMB) + BOMB, b"Transfer-Encoding: gzip, chunked"),
     "sends an encrypted bomb": encrypted(page(BOMB, b"Content-Encoding: gzip"), PLAIN),
+    "drips its icon": with_icon(after(b"", OK + ICON + b"Content-Length: 60000\r\n\r\n", dripping(b"i", seconds=0.1))),
+    "never stops its icon": with_icon(endless(b"i", first=OK + ICON + b"\r\n")),
+    "never stops the headers of its icon": with_icon(endless(DRAFT)),
+    "gives a bomb for an icon": with_icon(after(b"", OK + ICON + b"Content-Encoding: gzip\r\n\r\n" + BOMB, close)),
+    "gives an icon too large": with_icon(after(b"", OK + ICON + b"Content-Length: 9000000\r\n\r\n" + BOMB * 100, close)),
+    "resets amid its icon": with_icon(after(b"", OK + ICON + b"Content-Length: 9\r\n\r\nicon", reset)),
+    "moves its icon to the metadata": with_icon(after(b"", FOUND + b"Location: http://169.254.169.254/\r\n\r\n", close)),
     # Where they want to lead
     "leads to the metadata": leading(b"http://169.254.169.254/latest/meta-data/"),
     "leads to a file": leading(b"file:///etc/passwd"),
@@ -242,6 +262,11 @@ HOSTILE: dict[str, Behaviour] = {
     "gives its page a title that acts": page(b"<title>&lt;script&gt;x()&lt;/script&gt;" + ANSI + BIDI + b"\x00</title>"),
     "gives its page a title with a script in it": page(b"<title>" + SCRIPT + b"</title>" + SCRIPT),
     "gives its page a formula": page(b"<title>" + FORMULA + b"</title>", b"Server: =1+1/2", b"X-Powered-By: @SUM(A1)"),
+    "names a generator that acts": page(
+        b'<meta name="generator" content="WordPress 6' + SCRIPT + b'"><meta name=generator content="Drupal ' + BIDI + b'">',
+        b"X-Powered-By: PHP/8<b>" + ANSI,
+        b"X-Jenkins: =1+1",
+    ),
     "gives headers that act": page(
         b"",
         b"Server: " + SCRIPT + ANSI + BIDI,

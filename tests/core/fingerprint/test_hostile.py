@@ -82,6 +82,10 @@ def test_they_are_not_all_taken_for_the_same(found):
     bomb = found["sends a bomb"].http
     assert bomb is not None
     assert (bomb.status, bomb.title) == (200, None)
+    for name in ("never stops its icon", "gives an icon too large", "gives a bomb for an icon"):
+        http = found[name].http
+        assert http is not None
+        assert (http.title, http.favicon_hash) == ("a", None)
     acting = found["gives its page a title that acts"].http
     assert acting is not None
     assert (acting.title or "").startswith("<script>x()</script> [2J")

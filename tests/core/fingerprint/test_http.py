@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.core.fingerprint.conversation import Handshake
+from scans.core.fingerprint.favicon import favicon_hash
 from scans.core.fingerprint.http import MAX_REDIRECTS, ask
 from scans.core.fingerprint.http_reply import MAX_BODY_BYTES, MAX_HEADER_BYTES, dechunked, read_head
-from scans.core.types import Cookie, HttpFacts, ServiceState
+from scans.core.types import Cookie, HttpFacts, ServiceState, Technology
 from tests.core.fingerprint.talking import question, talk
 
 TLS = Handshake(None, b"\x16\x03\x03", "TLSv1.3", "TLS_AES_256_GCM_SHA384", ())
@@ -62,6 +63,7 @@ def test_a_page_tells_its_title_its_server_and_its_headers():
         ),
         has_password_field=True,
         lists_directory=False,
+        technologies=(Technology(name="PHP", version="8.2.7", sign="header x-powered-by"),),
     )
     assert "secret-value" not in repr(service)
 
@@ -87,7 +89,8 @@ def test_a_url_is_asked_for_its_own_page_but_a_database_for_the_one_that_names_i
 def test_a_page_that_leads_nowhere_but_to_itself_is_asked_for_once():
     streams = [reply("Location: /shop", status="302 Found"), page("<title>There</title>")]
     assert talk(ask(question(path="/shop")), *streams).ports == []
-    assert talk(ask(question(path="/shop")), reply("Location: /", status="302 Found"), page("x")).ports == [12345]
+    elsewhere = talk(ask(question(path="/shop")), reply("Location: /", status="302 Found"), reply())
+    assert elsewhere.ports == [12345]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_a_redirect_leads_to_the_same_address_and_open_ports_or_nowhere(location
     assert (http.status, http.location) == (302, location)
     assert http.redirects == ((followed,) if followed else ())
     assert (http.title == "There") is (followed is not None)
-    assert len(talked.ports) == (1 if followed else 0)
+    assert len(talked.ports) == (2 if followed else 0)  # the page, and its icon
     assert set(talked.ports) <= OPEN
 
 
@@ -152,7 +155,7 @@ def test_a_redirect_to_the_given_name_is_one_to_the_same_address():
     talked = talk(ask(question(80, name="host.invalid", open_ports=OPEN)), *streams, handshakes=[TLS])
     assert talked.service.http is not None
     assert (talked.service.http.title, talked.service.http.is_encrypted, talked.service.is_tls) == ("Safe", True, False)
-    assert talked.ports == [443]
+    assert talked.ports == [443, 443]  # the page, and its icon
     elsewhere = talk(ask(question(80, name="other.invalid", open_ports=OPEN)), *streams, handshakes=[TLS])
     assert elsewhere.ports == []
 
@@ -162,6 +165,57 @@ def test_redirects_end_after_three():
     talked = talk(ask(question(open_ports=OPEN)), *streams)
     assert talked.service.http is not None
     assert len(talked.ports) == len(talked.service.http.redirects) == MAX_REDIRECTS
+
+
+ICON = reply("Content-Type: image/x-icon", "Content-Length: 5", body=b"hello")
+
+
+def test_a_page_has_the_hash_of_its_icon_from_the_same_origin():
+    talked = talk(ask(question(8081, name="host.invalid", path="/a/b")), page("<title>x</title>"), ICON)
+    assert talked.service.http is not None
+    assert talked.service.http.favicon_hash == favicon_hash(b"hello")
+    assert b"GET /favicon.ico HTTP/1.1\r\nHost: host.invalid:8081\r\n" in talked.sent
+    assert talked.sent.count(b"GET ") == 2
+    after = [reply("Location: https://host.invalid/", status="301 Moved"), page("x"), ICON]
+    encrypted = talk(ask(question(80, name="host.invalid", open_ports=OPEN)), *after, handshakes=[TLS, TLS])
+    assert encrypted.ports == [443, 443]
+    assert encrypted.service.http is not None
+    assert encrypted.service.http.favicon_hash == favicon_hash(b"hello")
+
+
+def test_only_a_page_is_asked_for_its_icon():
+    for said in (reply(), reply("Content-Type: application/json", body=b"{}"), reply("Content-Type: text/plain", body=b"x")):
+        assert talk(ask(question()), said, ICON).ports == []
+
+
+CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("icon", "is_known"),
+    [
+        (ICON, True),
+        (reply("Content-Type: image/png", "Transfer-Encoding: chunked", body=CHUNKS), True),
+        (reply("Content-Type: image/png", "Transfer-Encoding: chunked", body=CHUNKS[:-5]), False),  # no end in sight
+        (reply("Content-Type: image/png", body=b"hello"), False),
+        (reply("Content-Type: image/png", "Content-Length: 9", body=b"hello"), False),
+        (reply("Content-Type: image/png", "Content-Length: 0"), False),
+        (reply("Content-Length: 5", body=b"hello"), False),
+        (reply("Content-Type: text/html", "Content-Length: 5", body=b"hello"), False),  # the same page for every path
+        (reply("Content-Type: image/png", "Content-Encoding: gzip", "Content-Length: 5", body=b"hello"), False),
+        (reply("Content-Type: image/png", "Content-Length: 5", status="404 Not Found", body=b"hello"), False),
+        (reply("Location: http://192.0.2.1/icon.png", status="302 Found"), False),
+        (reply("Content-Type: image/png", "Content-Length: 70000", body=b"x" * 70_000), False),
+        (b"", False),
+        (b"SSH-2.0-x\r\n", False),
+    ],
+)
+def test_an_icon_that_did_not_come_whole_has_no_hash(icon, is_known):
+    talked = talk(ask(question()), page("<title>x</title>"), icon)
+    assert talked.service.http is not None
+    assert talked.service.http.favicon_hash == (favicon_hash(b"hello") if is_known else None)
+    assert talked.service.http.title == "x"
+    assert talked.ports == [12345]
 
 
 def test_what_was_packed_against_our_wish_is_not_unpacked():

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from scans.core.fingerprint.favicon import favicon_hash
 from scans.core.types import Service, ServiceState
 from tests import real_servers
 from tests.core.fingerprint.asking import service_of, services_of
@@ -86,6 +87,7 @@ def test_nginx_shows_its_list_of_files_its_headers_and_its_old_versions():
         "x-content-type-options": "nosniff",
     }
     assert (guarded.product, guarded.version, guarded.cpe) == ("nginx", None, None)
+    assert (guarded.http.favicon_hash, plain.http.favicon_hash) == (favicon_hash(b"an icon"), None)
     assert guarded.tls.legacy_versions == ()
     assert old.tls.legacy_versions == ("TLSv1.1",)
 
