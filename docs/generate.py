@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scans.core.intel import SOURCES  # noqa: E402
-from scans.core.risk.pack import Rule, default_pack  # noqa: E402
+from scans.core.risk.entry import MAX_POINTS  # noqa: E402
+from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
+from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
+
+OWN_RULES = """disable: [HDR-003]                 # versions may be shown here
+rules:
+  - id: EXP-008                    # a database counts for more than it does by default
+    points: 40
+    cap: 60
+  - {id: EXP-012, floor: critical}
+  - id: ORG-001                    # a rule of your own
+    title: Printer of the office
+    match: ports
+    categories: [printer_media]
+    points: 20
+    cap: 40
+    floor: high
+    evidence: "{service} on {ports}"
+    remediation: Printers belong into the printer network.
+    reference: House rule 7
+"""
 
 
 def sources_page() -> str:
@@ -51,7 +73,53 @@ A fact that no stage fills yet stays unknown, and its rule silent.
 | rule | title | fires on | points | cap | floor | what to do |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rule_row(rule) for rule in pack.rules)}
+
+## Rules of your own
+
+`RISK_RULES` names a file that lies over these rules; it is read at start ([configuration.md](configuration.md)).
+
+```yaml
+{OWN_RULES}```
+
+- `disable` switches built-in rules off. Under `rules`, the id of a built-in rule changes it: what is named is replaced,
+  the rest stays. Where a rule has them, these can be changed: {names(CHANGEABLE)};
+  `floor: none` takes a floor away. What a rule matches cannot: disable it and add one with an id of your own.
+- A new rule has an id of three capitals, a hyphen and three digits, `title`, `match`, `evidence`, `remediation`,
+  `reference`, the fields of its kind, and `floor` where one is wanted. Points go from 0 to {MAX_POINTS}: rules only add, so
+  more exposure never lowers a score, whatever the file says.
+- Results name the rules they were rated by: `{pack.version}` are the built-in ones; with a file a plus sign follows and the
+  first {DIGEST_CHARS} digits of its SHA-256 (`sha256sum FILE`). Older results keep their verdict.
+- A file that cannot be meant stops the start and names file, line, rule and field. It may hold
+  {MAX_FILE_BYTES // 1024} kB, and no anchors or aliases.
+
+| match | fires on | fields of its kind | placeholders of `evidence` |
+| --- | --- | --- | --- |
+{chr(10).join(kind_row(kind) for kind in SHAPES)}
+
+{fill(f"Categories: {names(known_categories())}.", 120)}
+
+{fill(f"Facts: {', '.join(f'`{name}` ({kind})' for name, kind in sorted(pack.facts.items()))}.", 120)}
 """
+
+
+def names(given: Iterable[str]) -> str:
+    """In order and as code."""
+    return ", ".join(f"`{name}`" for name in sorted(given))
+
+
+FIRES_ON = {
+    "ports": "each open port of these categories",
+    "ports_total": "the number of open ports: the highest tier reached",
+    "flag": "a fact that is true",
+    "tiers": "a fact that is a number: the highest tier reached",
+    "list": "each element of a fact that is a list",
+}
+
+
+def kind_row(kind: str) -> str:
+    """One kind of matcher."""
+    shape = SHAPES[kind]
+    return f"| `{kind}` | {FIRES_ON[kind]} | {names(shape.fields)} | {names(shape.placeholders)} |"
 
 
 def rule_row(rule: Rule) -> str:

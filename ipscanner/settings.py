@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ipscanner.secret import load_or_create_secret
 from ipscanner.version import version
 from scans.core.options import OptionError, Options
+from scans.core.risk import RuleError, pack_of
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RATE_UNITS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
@@ -26,8 +27,11 @@ env = environ.Env()
 
 try:
     SCANNER = Options.from_env(os.environ)
+    pack_of(SCANNER.risk.rules_file)  # read once here, so that no process runs by rules that cannot be meant
 except OptionError as error:
     raise ImproperlyConfigured(str(error)) from error
+except RuleError as error:
+    raise ImproperlyConfigured(f"RISK_RULES: {error}") from error
 
 
 def whole_number(name: str, default: int, *, low: int = 1, high: int = 2**31 - 1) -> int:

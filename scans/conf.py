@@ -5,12 +5,18 @@ from __future__ import annotations
 from django.conf import settings
 
 from scans.core.options import Options
+from scans.core.risk import Pack, pack_of
 
 
 def scanner_options() -> Options:
     """The options of this process."""
     options: Options = settings.SCANNER
     return options
+
+
+def risk_pack() -> Pack:
+    """The rules that new results are rated by."""
+    return pack_of(scanner_options().risk.rules_file)
 
 
 def max_targets() -> int:

@@ -53,6 +53,7 @@ def setting(data_dir: Path, expression: str, **changes: str) -> str:
         ({"THROTTLE_READ": "-1/min"}, "THROTTLE_READ='-1/min' is not a rate like 60/min"),
         ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES: 10.0.0.1/8 has host bits set"),
         ({"TRUSTED_PROXIES": "proxy.invalid"}, "TRUSTED_PROXIES: 'proxy.invalid' does not appear to be"),
+        ({"RISK_RULES": "/no/such/rules.yaml"}, "RISK_RULES: /no/such/rules.yaml: is not there."),
         ({"OFFLINE": "maybe"}, "OFFLINE='maybe' is neither 1 nor 0"),
         ({"SCAN_TREAT_AS_GLOBAL": "127.66.0.0/16", "PROFILE": "server"}, "SCAN_TREAT_AS_GLOBAL is for demos and tests"),
     ],
@@ -61,6 +62,18 @@ def test_a_value_that_cannot_be_meant_stops_the_start_and_is_named(tmp_path, cha
     ended = python(tmp_path, "import ipscanner.settings", **changes)
     assert ended.returncode == 1
     assert said in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["check", "up", "worker", "doctor", "migrate"])
+def test_rules_that_cannot_be_meant_stop_every_command_with_their_place(tmp_path, command):
+    own = tmp_path / "rules.yaml"
+    own.write_text("disable:\n  - EXP-002\n  - EXP-999\n")
+    argv = [sys.executable, "manage.py", command]
+    env = environment(tmp_path, RISK_RULES=str(own))
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().startswith(f"RISK_RULES: {own}: line 1: the file: disable: 'EXP-999' is no rule of the")
+    assert "Traceback" not in ended.stderr
 
 
 def test_scan_db_path_names_the_database(tmp_path):

@@ -23,6 +23,7 @@ from scans.core.options import OptionError, Options
 from scans.core.output import WRITERS
 from scans.core.pipeline import Interrupted, Item
 from scans.core.ports import PROFILES, PortError, parse_ports
+from scans.core.risk import RuleError, pack_of
 from scans.core.targets import fold, read_items, split_lines
 from scans.core.tools import Tools
 from scans.core.types import IPNetwork, Outcome, Report, Target
@@ -39,10 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         options = _options(args)
+        pack_of(options.risk.rules_file)
         ports = parse_ports(args.ports)
         targets = _targets(args)
     except (OptionError, PortError, OSError, _UsageError) as error:
         print(error, file=sys.stderr)
+        return NOT_EVALUATED
+    except RuleError as error:
+        print(f"RISK_RULES: {error}", file=sys.stderr)
         return NOT_EVALUATED
     tools = Tools(options=options)
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from scans.core.types import IPNetwork
@@ -72,6 +73,13 @@ class IntelOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RiskOptions:
+    """By which rules results are rated."""
+
+    rules_file: str = ""  # an operator's rules over the built-in ones; empty: there are none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AiOptions:
     """The model that explains."""
 
@@ -92,6 +100,7 @@ class Options:
     resolve: ResolveOptions = field(default_factory=ResolveOptions)
     fingerprint: FingerprintOptions = field(default_factory=FingerprintOptions)
     intel: IntelOptions = field(default_factory=IntelOptions)
+    risk: RiskOptions = field(default_factory=RiskOptions)
     ai: AiOptions = field(default_factory=AiOptions)
 
     @classmethod
@@ -123,6 +132,7 @@ class Options:
                 ip_api_base_url=_url(env, "IP_API_BASE_URL", "http://ip-api.com"),
                 grace_seconds=_number(env, "INTEL_GRACE_SECONDS", 5, low=0.1, high=60),
             ),
+            risk=RiskOptions(rules_file=_path(env, "RISK_RULES")),
             ai=AiOptions(
                 api_key=(env.get("GEMINI_API_KEY") or env.get("GOOGLE_API_KEY") or "").strip(),
                 model=_model(env, "GEMINI_MODEL", "gemini-3.5-flash"),
@@ -172,6 +182,11 @@ def _url(env: Mapping[str, str], name: str, default: str) -> str:
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise OptionError(f"{name} is not an http(s) address without query.")
     return text.rstrip("/")
+
+
+def _path(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name, "").strip()
+    return str(Path(text).expanduser().absolute()) if text else ""
 
 
 def _model(env: Mapping[str, str], name: str, default: str) -> str:

@@ -126,6 +126,7 @@ class _Lanes:
         options = tools.options
         self._tools = tools
         self._policy = ScopePolicy(options.scope)
+        self._pack = risk.pack_of(options.risk.rules_file)
         self._resolver = Resolver(options.resolve)
         self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
@@ -235,7 +236,8 @@ class _Lanes:
         if work is None:  # dropped
             return
         if isinstance(answer, ResolveError):
-            self._leave(work, failure(work.item.target, "resolve_failed", str(answer), started_at=work.started_at))
+            ended = failure(work.item.target, "resolve_failed", str(answer), started_at=work.started_at, pack=self._pack)
+            self._leave(work, ended)
             return
         if self._is_ending:  # too late for probes: it is handed back, and asked again by the next run
             return
@@ -247,7 +249,7 @@ class _Lanes:
         """Judge every address, pin those to scan, and send them to the probe and intel lanes."""
         decisions = {address: self._policy.check(address) for address in (*addresses, *not_scanned)}
         if not all(decision.allowed for decision in decisions.values()):
-            self._leave(work, refusal(work.item, decisions, started_at=work.started_at))
+            self._leave(work, refusal(work.item, decisions, started_at=work.started_at, pack=self._pack))
             return
         work.decisions = {address: decisions[address] for address in addresses}
         work.admitted_at = time.monotonic()
@@ -383,7 +385,7 @@ class _Lanes:
             )
             for address, decision in work.decisions.items()
         )
-        verdict = risk.rate(risk.gather(addresses))
+        verdict = risk.rate(risk.gather(addresses), self._pack)
         return Report(
             target=replace(work.item.target, notes=(*work.item.target.notes, *work.notes)),
             outcome=Outcome.DONE,
@@ -449,7 +451,9 @@ def _is_cut_short(work: _Work) -> bool:
     return any(probe.state is PortState.NOT_TESTED for probes in work.probes.values() for probe in probes)
 
 
-def refusal(item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime) -> Report:
+def refusal(
+    item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime, pack: risk.Pack | None = None
+) -> Report:
     """The result of a target that the scope policy forbids. Nothing is sent to it; one bad address refuses a name."""
     bad = next(decision for decision in decisions.values() if not decision.allowed)
     probes = _refused_probes(item.all_ports, bad.rule)
@@ -459,6 +463,7 @@ def refusal(item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: 
         f"Out of scope: {bad.reason} {bad.remedy}".strip(),
         started_at=started_at,
         outcome=Outcome.REFUSED,
+        pack=pack,
         addresses=tuple(
             AddressReport(address=address, is_global=decision.is_global, probes=probes)
             for address, decision in decisions.items()
@@ -480,13 +485,17 @@ def failure(
     started_at: datetime,
     outcome: Outcome = Outcome.ERROR,
     addresses: tuple[AddressReport, ...] = (),
+    pack: risk.Pack | None = None,
 ) -> Report:
-    """The result of a target that could not be scanned: unknown, never low, and why."""
+    """The result of a target that could not be scanned: unknown, never low, and why.
+
+    By the built-in rules unless others are given; none of them fires on nothing, but the verdict names them.
+    """
     return Report(
         target=target,
         outcome=outcome,
         addresses=addresses,
-        verdict=risk.rate(risk.gather(())),
+        verdict=risk.rate(risk.gather(()), pack),
         summary=summary.failed(target, error_code, error),
         started_at=started_at,
         finished_at=datetime.now(UTC),

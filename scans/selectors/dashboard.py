@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils import timezone
 
+from scans.conf import risk_pack
 from scans.core.ports import category, service_name
-from scans.core.risk import default_pack
 from scans.core.types import Level, SourceState
 from scans.models import CountKind, JobOutcome
 from scans.selectors.attention import WorstHost, worst_hosts
@@ -176,7 +176,7 @@ def _day_jobs(day: date, by_day: Mapping[date, Mapping[tuple[str, str], int]]) -
 
 def _port_count(port: int, n: int) -> PortCount:
     of_port = category(port)
-    floors = [rule.floor for rule in default_pack().rules if of_port in rule.categories and rule.floor]
+    floors = [rule.floor for rule in risk_pack().rules if of_port in rule.categories and rule.floor]
     return PortCount(port=port, service=service_name(port), floor=min(floors, key=WORST_FIRST.index, default=None), n=n)
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F
 
+from scans.conf import risk_pack
 from scans.core import wire
 from scans.core.pipeline import failure
 from scans.core.types import Outcome, SummaryState
@@ -56,7 +57,9 @@ def _ended(row: TargetResult, *, now: datetime) -> TargetResult:
         words = replace(wire.summary_from_dict(summary), state=SummaryState.SKIPPED, reason="the job was cancelled")
         row.state, row.summary, row.lease, row.lease_until = TargetState.DONE, wire.summary_dict(words), None, None
     else:
-        report = failure(target_of(row), "cancelled", CANCELLED_TEXT, started_at=now, outcome=Outcome.CANCELLED)
+        report = failure(
+            target_of(row), "cancelled", CANCELLED_TEXT, started_at=now, outcome=Outcome.CANCELLED, pack=risk_pack()
+        )
         for name, value in report_columns(report, now=now).items():
             setattr(row, name, value)
         row.state = TargetState.CANCELLED

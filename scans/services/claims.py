@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from scans.conf import risk_pack
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Item, failure
 from scans.core.ports import count_ports, expand
@@ -124,7 +125,7 @@ class Claims:
         """No attempt could read it, and it must not cost its neighbours one."""
         log.error("target %s cannot be read as it is stored: %r", row.pk, error)
         text = "This target cannot be read as it is stored, perhaps by another version: submit it again."
-        report = failure(target_of(row), "unreadable_target", text, started_at=timezone.now())
+        report = failure(target_of(row), "unreadable_target", text, started_at=timezone.now(), pack=risk_pack())
         persistently(partial(save_report, self._claimed(row), report, awaits_summary=False))
 
     def _claimed(self, row: TargetResult) -> Claimed:

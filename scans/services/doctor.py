@@ -27,7 +27,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from scans.conf import scanner_options
+from scans.conf import risk_pack, scanner_options
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
@@ -98,6 +98,7 @@ def facts() -> dict[str, str]:
         "data directory": str(settings.DATA_DIR),
         "database": connection.vendor,
         "broker": "redis" if settings.BROKER_URL else "database",
+        "risk rules": " + ".join(filter(None, [risk_pack().version, options.risk.rules_file])),
         "offline": "yes" if options.intel.offline else "no",
         "ip-api": _origin(options.intel.ip_api_base_url),
         "model's key": "present" if options.ai.api_key else "absent",

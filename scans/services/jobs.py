@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from scans.conf import max_probes, max_targets, scanner_options
+from scans.conf import max_probes, max_targets, risk_pack, scanner_options
 from scans.core.pipeline import Item, refusal
 from scans.core.policy import Decision, ScopePolicy
 from scans.core.ports import DEFAULT_SERVICES, compact
@@ -174,7 +174,7 @@ def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str,
     for target in plan.refused:
         if target.address is not None:
             item = Item(key=target.key, target=target, ports=ports)
-            found[target.key] = refusal(item, {target.address: plan.decisions[target.key]}, started_at=now)
+            found[target.key] = refusal(item, {target.address: plan.decisions[target.key]}, started_at=now, pack=risk_pack())
     return found
 
 

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from uuid import uuid4
 
+from scans.conf import risk_pack
 from scans.core.pipeline import failure
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, ScanJob, TargetResult, TargetState, clock
 from scans.services import claims, heartbeats, summaries
@@ -52,7 +53,7 @@ def _give_up_on_poison() -> int:
         if not mine.update(state=TargetState.LEASED, lease=lease, lease_until=now + claims.LEASE):
             continue
         error = f"Gave up after {row.attempts} attempts: each time the worker died or made no progress."
-        report = failure(target_of(row), "gave_up", error, started_at=now)
+        report = failure(target_of(row), "gave_up", error, started_at=now, pack=risk_pack())
         given_up += save_report(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), report, awaits_summary=False)
     return given_up
 

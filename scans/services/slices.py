@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from django.db import DataError, IntegrityError, connection
 
 from scans.adapters import make_tools
-from scans.conf import scanner_options
+from scans.conf import risk_pack, scanner_options
 from scans.core import pipeline
 from scans.core.pipeline import Interrupted, failure
 from scans.core.tools import Tools
@@ -104,7 +104,7 @@ def _save(finished: list[Finished]) -> int:
         (refused,) = finished
         log.error("the report on target %s was refused by the database: %s", refused.claimed.pk, error)
         text = "What was found here cannot be stored; the log has the reason."
-        report = failure(refused.report.target, "not_stored", text, started_at=refused.report.started_at)
+        report = failure(refused.report.target, "not_stored", text, started_at=refused.report.started_at, pack=risk_pack())
         saved = persistently(partial(save_reports, [Finished(claimed=refused.claimed, report=report)]))
     for one in finished:
         if one.claimed.pk not in saved:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from scans.conf import risk_pack
 from scans.supervisor.prepare import ADMIN
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ IP_API_NOTICE = (
 def everything(*, admin: str | None) -> str:
     """The text of `up`; `admin` is the password of the superuser just made."""
     where = _local_lines() if settings.IS_LOCAL else _server_lines()
-    notes = ["Scan only what you may scan."]
+    notes = ["Scan only what you may scan.", *_rules_lines()]
     if not settings.SCANNER.intel.offline:
         notes.append(IP_API_NOTICE)
     return "\n".join(["IP Intelligence Scanner", *where, *_password_lines(admin), "", *notes, "Ctrl-C stops.", ""])
@@ -31,13 +32,19 @@ def everything(*, admin: str | None) -> str:
 
 def workers() -> str:
     """The text of `worker`."""
-    return "IP Intelligence Scanner: workers only.\nCtrl-C stops.\n"
+    return "\n".join(["IP Intelligence Scanner: workers only.", *_rules_lines(), "Ctrl-C stops.", ""])
 
 
 def log_environment() -> None:
     """Which of the three variables that people forget are set. Never their values."""
     states = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in ENVIRONMENT]
     log.info(", ".join(states))
+
+
+def _rules_lines() -> list[str]:
+    """Nothing where the built-in rules are as they came."""
+    own = settings.SCANNER.risk.rules_file
+    return [f"Risk rules {risk_pack().version}: the built-in ones with {own} over them."] if own else []
 
 
 def _local_lines() -> list[str]:

@@ -17,9 +17,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ipscanner.version import version
-from scans.conf import scanner_options
+from scans.conf import risk_pack, scanner_options
 from scans.core.ports import count_ports
-from scans.core.risk import default_pack
 from scans.core.risk.words import MAX_NAMES
 from scans.core.types import PortState, ServiceState, SourceState
 from scans.models import JobState, TargetState
@@ -95,7 +94,7 @@ def networks_treated_as_global() -> str:
 @register.simple_tag
 def product_versions() -> dict[str, str]:
     """Of the product, and of the rules that new results are rated by; for the footer, so without a request."""
-    return {"product": version(), "rules": default_pack().version}
+    return {"product": version(), "rules": risk_pack().version}
 
 
 @register.simple_tag

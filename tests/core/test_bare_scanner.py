@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -152,3 +153,18 @@ def test_no_limit_of_the_rate_is_none_of_a_network_either():
 
     assert budgets("--rate", "0") == (0, 0)
     assert budgets("--rate", "50") == (50, 1000)
+
+
+def test_an_operators_rules_rate_here_too_and_bad_ones_stop_it(tmp_path):
+    own = tmp_path / "rules.yaml"
+    own.write_text("rules:\n  - {id: EXP-001, tiers: [{at: 1, points: 50}]}\n")
+    with listening() as port:
+        scan = ["127.0.0.1", "no.such.invalid", "10.0.0.1", "--ports", str(port), "--format", "json"]
+        results = json.loads(run(*scan, RISK_RULES=str(own)).stdout)
+    assert [(result["risk_score"], result["risk_level"]) for result in results[:2]] == [(52, "high"), (0, "unknown")]
+    version = f"1+{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}"
+    assert {result["ruleset_version"] for result in results} == {version}  # also of those that could not be scanned
+    own.write_text("rules:\n  - {id: EXP-001, points: 50}\n")
+    ended = run("127.0.0.1", RISK_RULES=str(own))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"RISK_RULES: {own}: line 2: EXP-001: points: is not a field")

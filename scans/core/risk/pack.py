@@ -1,11 +1,10 @@
 """The rule pack: loads `rules.yaml` beside this file and refuses one that cannot be meant.
 
-Adding a rule is one entry there. Whatever is wrong is a RuleError that names the rule and the field.
+Adding a rule is one entry there. Whatever is wrong is a RuleError that names the line, the rule and the field.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import string
 from collections.abc import Mapping
@@ -14,10 +13,11 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import yaml
-
 from scans.core.ports import catalogue
+from scans.core.risk.entry import Entry, RuleError, shown
 from scans.core.risk.levels import rank
+from scans.core.risk.yaml_lines import YamlError, read_yaml
+from scans.core.text import clean_text
 from scans.core.types import Level
 
 FACT_TYPES = ("flag", "number", "list")
@@ -43,10 +43,6 @@ SHAPES = {
         fields=frozenset({"fact", "points", "cap"}), placeholders=frozenset({"items", "n", "source"}), fact_type="list"
     ),
 }
-
-
-class RuleError(ValueError):
-    """A pack that cannot be meant; the text names the rule, the field and what is wrong with it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,99 +77,54 @@ class Pack:
 
     version: str
     levels: tuple[tuple[Level, int], ...]  # ascending; from which score on
+    facts: Mapping[str, str]  # what rules may name, each with its type
     rules: tuple[Rule, ...]
 
 
 @cache
 def default_pack() -> Pack:
     """The pack that ships with the scanner."""
-    return load((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
+    return build(default_entries())
+
+
+def default_entries() -> object:
+    """The same as it stands in its file, for others to be laid over it."""
+    return read((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
 
 
 def load(text: str) -> Pack:
     """Read and check a pack. Raises RuleError."""
+    return build(read(text))
+
+
+def read(text: str) -> object:
+    """The text of a pack, or of a part of one, as plain data. Raises RuleError."""
     try:
-        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - as safe; ten times as fast
-    except yaml.YAMLError as error:
-        raise RuleError(f"The pack is not YAML: {error}") from error
-    top = _Entry("pack", raw)
+        return read_yaml(text)
+    except YamlError as error:
+        raise RuleError(f"Not YAML: {error}.") from error
+
+
+def build(raw: object) -> Pack:
+    """Check a pack. Raises RuleError."""
+    top = Entry("pack", raw)
     top.check_fields(required={"version", "levels", "facts", "rules"})
-    facts = _facts(_Entry("facts", top.raw["facts"]))
+    facts = _facts(Entry("facts", top.raw["facts"]))
     rules = tuple(_rule(entry, facts) for entry in top.entries("rules"))
     ids = [rule.id for rule in rules]
     if twice := sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1}):
         raise RuleError(f"{twice[0]}: id: is there twice.")
-    return Pack(version=top.text("version"), levels=_levels(top), rules=rules)
+    return Pack(version=top.text("version"), levels=_levels(top), facts=facts, rules=rules)
 
 
-class _Entry:
-    """One mapping of the pack, read field by field; every complaint names the entry and the field."""
-
-    def __init__(self, name: str, raw: object) -> None:
-        self.name = name
-        if not isinstance(raw, dict):
-            raise RuleError(f"{name}: is not a mapping.")
-        self.raw: Mapping[str, object] = raw
-
-    def wrong(self, field: str, problem: str) -> RuleError:
-        return RuleError(f"{self.name}: {field}: {problem}.")
-
-    def check_fields(self, *, required: set[str] | frozenset[str], optional: frozenset[str] = frozenset()) -> None:
-        if missing := sorted(required - self.raw.keys()):
-            raise self.wrong(missing[0], "is missing")
-        if unknown := sorted(map(str, self.raw.keys() - required - optional)):
-            raise self.wrong(unknown[0], "is not a field of this kind of entry")
-
-    def text(self, field: str) -> str:
-        value = self.raw[field]
-        if not isinstance(value, str) or not value.strip():
-            raise self.wrong(field, f"{value!r} is not text")
-        return value.strip()
-
-    def whole(self, field: str) -> int:
-        value = self.raw[field]
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.wrong(field, f"{value!r} is not a whole number")
-        if value < 0:
-            raise self.wrong(field, f"{value} is below 0: rules only add")
-        return value
-
-    def number(self, field: str) -> float:
-        value = self.raw[field]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.wrong(field, f"{value!r} is not a number")
-        return value
-
-    def values(self, field: str) -> list[object]:
-        value = self.raw[field]
-        if not isinstance(value, list) or not value:
-            raise self.wrong(field, "is not a list with something in it")
-        return value
-
-    def entries(self, field: str) -> list[_Entry]:
-        return [_Entry(self._entry_name(field, n, raw), raw) for n, raw in enumerate(self.values(field), 1)]
-
-    def level(self, field: str) -> Level:
-        value = self.raw[field]
-        known = [level.value for level in Level if level is not Level.UNKNOWN]
-        if value not in known:
-            raise self.wrong(field, f"{value!r} is none of {', '.join(known)}")
-        return Level(str(value))
-
-    def _entry_name(self, field: str, number: int, raw: object) -> str:
-        if field == "rules" and isinstance(raw, dict) and isinstance(raw.get("id"), str):
-            return str(raw["id"])
-        return f"{self.name}: {field} {number}"
-
-
-def _facts(entry: _Entry) -> Mapping[str, str]:
+def _facts(entry: Entry) -> Mapping[str, str]:
     for name, fact_type in entry.raw.items():
         if fact_type not in FACT_TYPES:
-            raise entry.wrong(str(name), f"{fact_type!r} is none of {', '.join(FACT_TYPES)}")
-    return {str(name): str(fact_type) for name, fact_type in entry.raw.items()}
+            raise entry.wrong(name, f"{shown(fact_type)} is none of {', '.join(FACT_TYPES)}")
+    return {name: str(fact_type) for name, fact_type in entry.raw.items()}
 
 
-def _levels(top: _Entry) -> tuple[tuple[Level, int], ...]:
+def _levels(top: Entry) -> tuple[tuple[Level, int], ...]:
     levels = []
     for entry in top.entries("levels"):
         entry.check_fields(required={"name", "min"})
@@ -186,11 +137,11 @@ def _levels(top: _Entry) -> tuple[tuple[Level, int], ...]:
     return tuple(levels)
 
 
-def _rule(entry: _Entry, facts: Mapping[str, str]) -> Rule:
-    kind = str(entry.raw.get("match"))
-    shape = SHAPES.get(kind)
-    if shape is None:
-        raise entry.wrong("match", f"{kind!r} is none of {', '.join(SHAPES)}")
+def _rule(entry: Entry, facts: Mapping[str, str]) -> Rule:
+    kind = entry.raw.get("match")
+    if not isinstance(kind, str) or kind not in SHAPES:
+        raise entry.wrong("match", f"{shown(kind)} is none of {', '.join(SHAPES)}")
+    shape = SHAPES[kind]
     entry.check_fields(required=_RULE_FIELDS | shape.fields, optional=frozenset({"floor"}))
     if not re.fullmatch(r"[A-Z]{3}-\d{3}", entry.text("id"), re.ASCII):
         raise entry.wrong("id", "is not three capitals, a hyphen and three digits")
@@ -214,7 +165,7 @@ def _rule(entry: _Entry, facts: Mapping[str, str]) -> Rule:
     )
 
 
-def _template(entry: _Entry, placeholders: frozenset[str]) -> str:
+def _template(entry: Entry, placeholders: frozenset[str]) -> str:
     """The evidence text. Only whole, plain placeholders: no attribute, index or format of them."""
     text = entry.text("evidence")
     try:
@@ -223,30 +174,40 @@ def _template(entry: _Entry, placeholders: frozenset[str]) -> str:
         raise entry.wrong("evidence", str(error)) from error
     for _, name, spec, conversion in parts:
         if name is not None and (name not in placeholders or spec or conversion):
-            raise entry.wrong("evidence", f"{{{name}}} is none of {', '.join(sorted(placeholders))}")
+            raise entry.wrong("evidence", f"{{{clean_text(name, limit=60)}}} is none of {', '.join(sorted(placeholders))}")
     return text
 
 
-def _categories(entry: _Entry) -> frozenset[str]:
-    known = {info.category for info in catalogue().values()} | {"unknown"}
-    categories = {str(value) for value in entry.values("categories")}
-    if unknown := sorted(categories - known):
-        raise entry.wrong("categories", f"{unknown[0]!r} is no category of the port catalogue")
-    return frozenset(categories)
+def known_categories() -> frozenset[str]:
+    """What `categories` may name: those of the catalogue, and `unknown` for a port that is not in it."""
+    return frozenset({"unknown", *(info.category for info in catalogue().values())})
 
 
-def _fact(entry: _Entry, facts: Mapping[str, str], fact_type: str) -> str:
+def _categories(entry: Entry) -> frozenset[str]:
+    known, values = known_categories(), entry.values("categories")
+    for value in values:
+        if not isinstance(value, str) or value not in known:
+            raise entry.wrong(
+                "categories", f"{shown(value)} is no category of the port catalogue: {', '.join(sorted(known))}"
+            )
+    return frozenset(map(str, values))
+
+
+def _fact(entry: Entry, facts: Mapping[str, str], fact_type: str) -> str:
     name = entry.text("fact")
     if facts.get(name) != fact_type:
-        raise entry.wrong("fact", f"{name!r} is not declared under facts as a {fact_type}")
+        named = ", ".join(sorted(known for known, its_type in facts.items() if its_type == fact_type))
+        raise entry.wrong("fact", f"{shown(name)} is not declared under facts as a {fact_type}: {named}")
     return name
 
 
-def _tiers(entry: _Entry) -> tuple[Tier, ...]:
+def _tiers(entry: Entry) -> tuple[Tier, ...]:
     tiers = []
     for tier in entry.entries("tiers"):
         tier.check_fields(required={"at", "points"})
         tiers.append(Tier(at=tier.number("at"), points=tier.whole("points")))
+    if tiers[0].at <= 0:
+        raise entry.wrong("tiers", "the first one does not begin above 0: the rule would fire where nothing was seen")
     for lower, higher in pairwise(tiers):
         if higher.at <= lower.at or higher.points < lower.points:
             raise entry.wrong("tiers", f"the tier at {higher.at:g} does not rise above the one before it")

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from scans.core.ports import catalogue
+from scans.core.risk.entry import RuleError
 from scans.core.risk.evidence import FLAGS, Observed, RiskEvidence
 from scans.core.risk.matchers import MATCHERS
-from scans.core.risk.pack import SHAPES, Pack, RuleError, default_pack, load
+from scans.core.risk.pack import SHAPES, Pack, default_pack, load
 from scans.core.risk.scorer import rate
 from scans.core.types import Completeness
 
@@ -70,7 +71,7 @@ BAD_RULES = {
     "a missing field": (without(PORTS, "remediation"), "EXP-001: remediation: is missing"),
     "a missing cap": (without(PORTS, "cap"), "EXP-001: cap: is missing"),
     "an unknown matcher": ({**PORTS, "match": "vibes"}, "EXP-001: match: 'vibes' is none of"),
-    "no matcher": (without(PORTS, "match"), "EXP-001: match: 'None' is none of"),
+    "no matcher": (without(PORTS, "match"), "EXP-001: match: None is none of"),
     "an unhashable matcher": ({**PORTS, "match": ["ports"]}, "EXP-001: match:"),
     "an unknown category": ({**PORTS, "categories": ["databse"]}, "EXP-001: categories: 'databse' is no category"),
     "no category": ({**PORTS, "categories": []}, "EXP-001: categories: is not a list"),
@@ -91,6 +92,12 @@ BAD_RULES = {
         "REP-002: tiers: the tier at 2 does not rise",
     ),
     "tiers out of order": ({**TIERS, "tiers": [{"at": 2, "points": 1}, {"at": 1, "points": 4}]}, "REP-002: tiers:"),
+    "a tier that is reached by nothing": (
+        {**TOTAL, "tiers": [{"at": 0, "points": 1}]},
+        "EXP-001: tiers: the first one does not",
+    ),
+    "more points than the scale has": ({**PORTS, "points": 101, "cap": 101}, "EXP-001: points: 101 is above 100"),
+    "a text without end": ({**PORTS, "title": "x" * 501}, "EXP-001: title: is longer than 500 characters"),
     "a tier that is not a number": ({**TIERS, "tiers": [{"at": float("nan"), "points": 1}]}, "REP-002: tiers 1: at: nan"),
     "a tier below 0": ({**TIERS, "tiers": [{"at": 1, "points": -1}]}, "REP-002: tiers 1: points: -1 is below 0"),
     "a tier with more": ({**TIERS, "tiers": [{"at": 1, "points": 1, "x": 1}]}, "REP-002: tiers 1: x: is not a field"),
@@ -128,8 +135,8 @@ BAD_PACKS = {
         "levels: low does not stand above high",
     ),
     "a type of fact nobody knows": (pack_text(PORTS, facts={"a": "colour"}), "facts: a: 'colour' is none of"),
-    "not YAML": ("rules: [", "The pack is not YAML"),
-    "an object of Python": ("!!python/object/apply:os.getcwd []", "The pack is not YAML"),
+    "not YAML": ("rules: [", "Not YAML"),
+    "an object of Python": ("!!python/object/apply:os.getcwd []", "Not YAML"),
     "nothing": ("", "pack: is not a mapping"),
     "no version": (yaml.safe_dump({"rules": []}), "pack: facts: is missing"),
 }

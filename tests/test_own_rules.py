@@ -1,0 +1,64 @@
+"""RISK_RULES in the application: every result is rated by an operator's rules and says so, whatever came of its target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scans.conf import risk_pack
+from scans.core.options import RiskOptions
+from scans.core.types import Level
+from scans.models import TargetResult
+from scans.selectors.dashboard import _port_count
+from scans.services import doctor
+from scans.services.audit import SYSTEM
+from scans.services.cancel import cancel_job
+from scans.services.jobs import submit_scan
+from scans.services.slices import run_slice
+from scans.supervisor import banner
+from tests.servers import listening, public
+from tests.services.test_jobs import request
+
+
+@pytest.fixture
+def own_rules(tmp_path, settings):
+    """A file by which one open port is a high risk and a public web server a critical one."""
+    own = tmp_path / "rules.yaml"
+    own.write_text(
+        "rules:\n  - {id: EXP-001, tiers: [{at: 1, points: 50}]}\n"
+        "  - {id: ORG-001, title: T, match: ports, categories: [web], points: 1, cap: 1, floor: critical,\n"
+        "     evidence: E, remediation: R, reference: H}\n"
+    )
+    settings.SCANNER = replace(settings.SCANNER, risk=RiskOptions(rules_file=str(own)))
+    return own
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_result_is_rated_by_them_and_names_them(own_rules):
+    with listening(public(1)) as port:
+        submit_scan(request(public(1), "no.such.invalid", "10.0.0.1", ports=(port,)))
+        run_slice()
+    cancel_job(submit_scan(request(public(1), ports=(1,))), by=SYSTEM)
+    found = {row.target: row.verdict for row in TargetResult.objects.filter(job__outcome="partial")}
+    assert (found[public(1)]["score"], found[public(1)]["level"]) == (52, "high")
+    assert found[public(1)]["findings"][0]["points"] == 50
+    rulesets = {row.verdict["ruleset"] for row in TargetResult.objects.all()}
+    assert rulesets == {risk_pack().version}
+    assert risk_pack().version.startswith("1+")
+
+
+@pytest.mark.django_db
+def test_people_see_which_rules_hold(own_rules, client):
+    assert f"rules {risk_pack().version}" in client.get("/").content.decode()
+    assert doctor.facts()["risk rules"] == f"{risk_pack().version} + {own_rules}"
+    for text in (banner.workers(), banner.everything(admin=None)):
+        assert f"Risk rules {risk_pack().version}: the built-in ones with {own_rules} over them." in text
+
+
+def test_the_colours_of_the_dashboards_ports_follow_them(own_rules):
+    assert _port_count(80, 3).floor is Level.CRITICAL
+
+
+def test_the_banner_says_nothing_of_rules_that_are_as_they_came():
+    assert "Risk rules" not in banner.workers()
