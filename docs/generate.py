@@ -14,6 +14,7 @@ from scans.core.intel import SOURCES  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
+from scans.core.risk.what_if import MAX_CANDIDATES, MAX_TRIED_PORTS  # noqa: E402
 
 OWN_RULES = """disable: [HDR-003]                 # versions may be shown here
 rules:
@@ -69,6 +70,10 @@ The score is the sum of the points of the rules that fired, each up to its cap, 
 or the highest floor of a rule that fired on a public address, if that is higher. Facts only add points: more
 exposure never lowers score or level. Where nothing was observed at all the level is `unknown`, which is not a low one.
 A fact that no stage fills yet stays unknown, and its rule silent.
+
+A host's page can suppose open ports to be closed: the same scorer rates the stored evidence without them and the services
+on them. Nothing is sent or written. It also names the one port whose closing lowers the verdict most: {MAX_CANDIDATES} are
+tried at most, and none where more than {MAX_TRIED_PORTS} are open. Such a port counts as refused, so all closed is `low`.
 
 | rule | title | fires on | points | cap | floor | what to do |
 | --- | --- | --- | --- | --- | --- | --- |

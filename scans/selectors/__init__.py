@@ -6,6 +6,7 @@ results     the targets of one job
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
 history     jobs over time
 host_page   the other scans of a host, and what changed between them (host_changes)
+what_if     what closing ports would do to a host's verdict
 readiness   whether this installation can do its work
 """
 
@@ -70,6 +71,7 @@ from scans.selectors.results import (
     timestamp,
     wire_result,
 )
+from scans.selectors.what_if import Comparison, WhatIf, what_if
 
 __all__ = [
     "MAX_PORTS_CHARS",
@@ -79,6 +81,7 @@ __all__ = [
     "WORST_FIRST",
     "Change",
     "ChangeKind",
+    "Comparison",
     "FindingGroup",
     "HostHistory",
     "HostScan",
@@ -96,6 +99,7 @@ __all__ = [
     "RowSlice",
     "StateFilter",
     "Unknowns",
+    "WhatIf",
     "eta_seconds",
     "finished_targets",
     "has_live_supervisor",
@@ -131,6 +135,7 @@ __all__ = [
     "unready_reasons",
     "visible_jobs",
     "was_deleted",
+    "what_if",
     "wire_result",
     "worst_first",
 ]

@@ -14,8 +14,9 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from scans.core.risk import points
 from scans.core.risk.words import port_list
-from scans.core.types import SourceState
+from scans.core.types import Finding, SourceState
 from scans.core.wire import SPEAKING_STATES
 from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
 from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look, state_look
@@ -47,6 +48,11 @@ CHANGE_LOOKS: dict[str, Look] = {
     ChangeKind.CHANGED: ("known", "change", "changed"),
     ChangeKind.INCONCLUSIVE: ("doubt", "doubt", "inconclusive"),
     ChangeKind.COVERED: ("absent", "new", "newly covered"),
+}
+SUPPOSED_LOOKS: dict[str, Look] = {
+    "gone": ("absent", "hollow", "goes away"),
+    "eased": ("known", "half", "weighs less"),
+    "same": ("known", "solid", "stays"),
 }
 
 
@@ -165,6 +171,24 @@ def linked_ports(finding: Json) -> list[int]:
 def points_sum(findings: Sequence[Json]) -> int:
     """The points of all findings, which the score shows up to 100 of."""
     return sum(finding["points"] for finding in findings)
+
+
+@register.filter
+def points_total(findings: Sequence[Finding]) -> int:
+    """The same of findings that were only now made."""
+    return points(findings)
+
+
+@register.filter
+def relief_points(now: Sequence[Finding], then: Sequence[Finding]) -> int:
+    """How many points fewer there would be."""
+    return points(now) - points(then)
+
+
+@register.inclusion_tag("scans/_state.html")
+def would_be(name: str) -> dict[str, str]:
+    """What would become of a finding."""
+    return state_look(SUPPOSED_LOOKS[name])
 
 
 @register.filter

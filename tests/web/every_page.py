@@ -131,6 +131,7 @@ PAGES = (
     Page(name="job, running", path=lambda world: world.running.get_absolute_url()),
     Page(name="job, complete", path=lambda world: world.finished.get_absolute_url()),
     Page(name="host, done", path=_host("done")),
+    Page(name="host, what if", path=lambda world: f"{world.rows['done'].get_absolute_url()}?closed=6379&closed=9"),
     Page(name="host, clean", path=_host("clean")),
     Page(name="host, pending", path=_host("pending")),
     Page(name="host, error", path=_host("error")),

@@ -177,3 +177,31 @@ def test_whatever_was_said_the_page_is_no_wider_than_the_window(page, width):
             fold.click()
         assert overflow(page) <= 0
     assert page.complaints == []
+
+
+def test_what_if_is_told_in_place_at_each_choice(page, row):
+    page.goto(row.get_absolute_url())
+    page.click("text=How the score adds up")
+    page.check("[name=closed][value='6379']")
+    page.wait_for_selector("#what-if-then >> text=with 6379 closed")
+    page.check("[name=closed][value='22']")
+    page.wait_for_selector("#what-if-then >> text=with 22, 6379 closed")
+    assert page.is_visible(".score >> text=EXP-009"), "the fold above stays open: nothing else was replaced"
+    assert page.evaluate("document.activeElement.value") == "22"
+    kept = page.evaluate("Object.values(localStorage).concat(Object.values(sessionStorage)).join()")
+    assert "6379" not in kept, "no copy of the page"
+    page.uncheck("[name=closed][value='22']")
+    page.uncheck("[name=closed][value='6379']")
+    page.wait_for_selector("#what-if-then >> text=Choose one or more ports")
+    assert page.complaints == []
+
+
+def test_what_if_works_by_its_button_without_a_script(chromium, live_server, row):
+    context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(row.get_absolute_url())
+    plain.check("[name=closed][value='6379']")
+    plain.click(".what-if button")
+    assert plain.url.endswith("?closed=6379#what-if")
+    assert "with 6379 closed" in plain.inner_text("#what-if-then")
+    context.close()

@@ -289,7 +289,7 @@ def test_a_page_without_a_report_asks_until_there_is_one_and_then_no_more(client
     body = done.content.decode()
     assert done.status_code == 286
     assert "SSH reachable" in body
-    assert "hx-get" not in body
+    assert "every 2s" not in body
     assert "<html" not in body
 
 

@@ -1,4 +1,4 @@
-"""From what was seen to a level: the rule pack (data), its matchers and the scorer."""
+"""From what was seen to a level: the rule pack (data), its matchers and the scorer; and what if ports were closed."""
 
 from __future__ import annotations
 
@@ -7,5 +7,20 @@ from scans.core.risk.evidence import RiskEvidence, gather
 from scans.core.risk.operators import pack_of, read_pack
 from scans.core.risk.pack import Pack, default_pack
 from scans.core.risk.scorer import rate
+from scans.core.risk.what_if import Relief, best_relief, by_weight, points, rate_closed
 
-__all__ = ["Pack", "RiskEvidence", "RuleError", "default_pack", "gather", "pack_of", "rate", "read_pack"]
+__all__ = [
+    "Pack",
+    "Relief",
+    "RiskEvidence",
+    "RuleError",
+    "best_relief",
+    "by_weight",
+    "default_pack",
+    "gather",
+    "pack_of",
+    "points",
+    "rate",
+    "rate_closed",
+    "read_pack",
+]

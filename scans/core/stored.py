@@ -1,0 +1,110 @@
+"""Stored evidence as values again, for whoever rates it once more: the way back from `evidence_dict` in wire.py.
+
+Read is all that rules look at, as it was written, by any schema so far: what a row does not have was not said. Of ports
+that are not open, which may be 65,535, only the first that was refused is read: it tells that something answered.
+What a row of a later version says more is left out, and a word that is not known makes the evidence unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+
+from scans.core.ports import expand
+from scans.core.types import (
+    AddressReport,
+    Cookie,
+    Facts,
+    HttpFacts,
+    PortState,
+    Probe,
+    Service,
+    ServiceState,
+    SourceResult,
+    SourceState,
+    TlsFacts,
+)
+
+Json = Mapping[str, Any]
+
+
+class UnreadableEvidenceError(ValueError):
+    """The stored evidence is not in a form that is known here; the text says what is missing or wrong."""
+
+
+def stored_addresses(evidence: Json) -> tuple[AddressReport, ...]:
+    """What was seen at each address, as far as rules look at it: no completeness can be made of it.
+
+    Raises UnreadableEvidenceError.
+    """
+    try:
+        return tuple(_address(stored) for stored in evidence["addresses"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableEvidenceError(f"{type(error).__name__}: {error}") from error
+
+
+def _address(stored: Json) -> AddressReport:
+    return AddressReport(
+        address=ip_address(stored["address"]),
+        is_global=stored["is_global"],
+        answers_everywhere=stored.get("answers_everywhere"),
+        probes=tuple(_probes(stored["port_states"], stored["probes"])),
+        sources=tuple(_source(source) for source in stored["sources"]),
+        services=tuple(_service(service) for service in stored.get("services", ())),
+    )
+
+
+def _probes(port_states: Mapping[str, str], probes: Sequence[Sequence[Any]]) -> Iterator[Probe]:
+    """Above 1,000 ports the row only counts some of them; of these attempts and latency are not known."""
+    listed = {port: Probe(port, PortState(state), reason, tries, ms) for port, state, reason, tries, ms in probes}
+    found = [(port, PortState.OPEN) for port in expand(port_states["open"])]
+    refused = next(iter(expand(port_states["closed"])), None)
+    if refused is not None:
+        found.append((refused, PortState.CLOSED))
+    yield from (listed.get(port) or Probe(port, state, "", 0, None) for port, state in found)
+
+
+def _source(stored: Json) -> SourceResult:
+    said_at = stored["observed_at"]
+    return SourceResult(
+        source=stored["source"],
+        state=SourceState(stored["state"]),
+        reason=stored["reason"],
+        observed_at=datetime.fromisoformat(said_at) if said_at else None,
+        is_cached=stored["is_cached"],
+        facts=Facts(**_known(Facts, stored["facts"])),
+    )
+
+
+def _service(stored: Json) -> Service:
+    said = _known(Service, stored)
+    said["state"] = ServiceState(said["state"])
+    if "http" in said:
+        said["http"] = _http(said["http"])
+    if "tls" in said:
+        said["tls"] = _tls(said["tls"])
+    return Service(**said)
+
+
+def _http(stored: Json) -> HttpFacts:
+    said = _known(HttpFacts, stored)
+    said["security_headers"] = tuple((name, value) for name, value in stored.get("security_headers", ()))
+    said["cookies"] = tuple(Cookie(**_known(Cookie, cookie)) for cookie in stored.get("cookies", ()))
+    return HttpFacts(**said)
+
+
+def _tls(stored: Json) -> TlsFacts:
+    said = _known(TlsFacts, stored)
+    for name in ("not_before", "not_after"):
+        if name in said:
+            said[name] = datetime.fromisoformat(said[name])
+    return TlsFacts(**said)
+
+
+def _known(kind: type[Any], stored: Json) -> dict[str, Any]:
+    """The fields of a value that the row has, its lists as tuples."""
+    found = {field.name: stored[field.name] for field in fields(kind) if field.name in stored}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
