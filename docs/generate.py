@@ -93,7 +93,8 @@ tried at most, and none where more than {MAX_TRIED_PORTS} are open. Such a port 
   `reference`, the fields of its kind, and `floor` where one is wanted. Points go from 0 to {MAX_POINTS}: rules only add, so
   more exposure never lowers a score, whatever the file says.
 - Results name the rules they were rated by: `{pack.version}` are the built-in ones; with a file a plus sign follows and the
-  first {DIGEST_CHARS} digits of its SHA-256 (`sha256sum FILE`). Older results keep their verdict.
+  first {DIGEST_CHARS} digits of its SHA-256 (`sha256sum FILE`). Older results keep their verdict;
+  `manage.py rescore` shows beside it what it would be.
 - A file that cannot be meant stops the start and names file, line, rule and field. It may hold
   {MAX_FILE_BYTES // 1024} kB, and no anchors or aliases.
 

@@ -19,6 +19,7 @@ from scans.admin import base
 from scans.admin import jobs as jobs_admin
 from scans.admin import purge as purge_admin
 from scans.admin.search import job_query, result_query
+from scans.core.risk.operators import lay_over
 from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
@@ -30,11 +31,13 @@ from scans.models import (
     TargetResult,
     WorkerHeartbeat,
 )
+from scans.services.audit import COMMAND_LINE
+from scans.services.rescore import Selection, rescore
 from tests.factories import make_address, make_job, make_report, make_result, make_source
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ignore_template_errors]  # the stock templates rely on missing variables
-OURS = ["scanjob", "targetresult", "sourcereply", "workerheartbeat", "ratebucket"]
+OURS = ["scanjob", "targetresult", "sourcereply", "workerheartbeat", "ratebucket", "rescore", "rescoredverdict"]
 LISTS = [*(f"scans/{name}" for name in OURS), "django_q/ormq", "django_q/success", "django_q/failure"]
 
 
@@ -46,6 +49,7 @@ def everything() -> TargetResult:
     SourceReply.objects.create(source="ip-api", address="127.66.0.1", state="ok", observed_at=now, expires_at=now)
     WorkerHeartbeat.objects.create(kind="slice", host="lab", pid=1, started_at=now, seen_at=now)
     RateBucket.objects.create(name="ip-api", tokens=3, counted_at=now)
+    list(rescore(lay_over("disable: [EXP-002]"), "disable: [EXP-002]", Selection(), origin=COMMAND_LINE))
     OrmQ.objects.create(key="scan", payload="not a pickle", lock=now)
     for number, success in enumerate((True, False)):
         Task.objects.create(id=str(number), name=f"task-{number}", func="f", started=now, stopped=now, success=success)

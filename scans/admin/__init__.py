@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from scans.admin import access, accounts, jobs, ops
+from scans.admin import access, accounts, jobs, ops, rescores
 
-__all__ = ["access", "accounts", "jobs", "ops"]
+__all__ = ["access", "accounts", "jobs", "ops", "rescores"]
 
 admin.site.site_header = admin.site.site_title = "IP Intelligence Scanner"
 admin.site.index_title = "Review and purge"

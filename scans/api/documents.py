@@ -283,6 +283,16 @@ class TargetErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField(allow_blank=True)
 
 
+class RescoredSerializer(serializers.Serializer[Any]):
+    """The verdict by other rules, from the same evidence."""
+
+    ruleset_version = serializers.CharField()
+    rescored_at = serializers.DateTimeField()
+    risk_level = serializers.ChoiceField(choices=LEVELS)
+    risk_score = serializers.IntegerField()
+    findings = FindingSerializer(many=True)
+
+
 class ResultSerializer(PlaceSerializer):
     """One target."""
 
@@ -312,6 +322,7 @@ class ResultSerializer(PlaceSerializer):
     completeness = CompletenessSerializer()
     deterministic_summary = serializers.CharField(allow_null=True)
     ai = AiSerializer()
+    rescored = RescoredSerializer(many=True, help_text="By other rules, the newest five at most; the rest stays as it was")
 
 
 class NumberedResultSerializer(ResultSerializer):

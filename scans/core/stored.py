@@ -1,8 +1,8 @@
 """Stored evidence as values again, for whoever rates it once more: the way back from `evidence_dict` in wire.py.
 
 Read is all that rules look at, as it was written, by any schema so far: what a row does not have was not said. Of ports
-that are not open, which may be 65,535, only the first that was refused is read: it tells that something answered.
-What a row of a later version says more is left out, and a word that is not known makes the evidence unreadable.
+that are not open, which may be 65,535, only the first that was refused is read unless all are asked for: it tells that
+something answered. What a row says more is left out; a word or a schema that is not known makes the evidence unreadable.
 """
 
 from __future__ import annotations
@@ -27,32 +27,37 @@ from scans.core.types import (
     SourceState,
     TlsFacts,
 )
+from scans.core.wire import SCHEMA
 
 Json = Mapping[str, Any]
+NO_STATES = {"open": "", "closed": ""}  # of a row that only lists its probes
 
 
 class UnreadableEvidenceError(ValueError):
     """The stored evidence is not in a form that is known here; the text says what is missing or wrong."""
 
 
-def stored_addresses(evidence: Json) -> tuple[AddressReport, ...]:
-    """What was seen at each address, as far as rules look at it: no completeness can be made of it.
+def stored_addresses(evidence: Json, *, in_full: bool = False) -> tuple[AddressReport, ...]:
+    """What was seen at each address, as far as rules look at it. Completeness can be made of it only `in_full`.
 
     Raises UnreadableEvidenceError.
     """
     try:
-        return tuple(_address(stored) for stored in evidence["addresses"])
+        if (schema := evidence.get("schema", 1)) not in range(1, SCHEMA + 1):
+            raise ValueError(f"schema {schema!r} is none of 1 to {SCHEMA}")
+        return tuple(_address(stored, in_full=in_full) for stored in evidence["addresses"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableEvidenceError(f"{type(error).__name__}: {error}") from error
 
 
-def _address(stored: Json) -> AddressReport:
+def _address(stored: Json, *, in_full: bool) -> AddressReport:
+    read_probes = _all_probes if in_full else _probes
     return AddressReport(
         address=ip_address(stored["address"]),
-        is_global=stored["is_global"],
+        is_global=stored.get("is_global", False),
         answers_everywhere=stored.get("answers_everywhere"),
-        probes=tuple(_probes(stored["port_states"], stored["probes"])),
-        sources=tuple(_source(source) for source in stored["sources"]),
+        probes=tuple(read_probes(stored.get("port_states", NO_STATES), stored.get("probes", ()))),
+        sources=tuple(_source(source) for source in stored.get("sources", ())),
         services=tuple(_service(service) for service in stored.get("services", ())),
     )
 
@@ -67,15 +72,22 @@ def _probes(port_states: Mapping[str, str], probes: Sequence[Sequence[Any]]) -> 
     yield from (listed.get(port) or Probe(port, state, "", 0, None) for port, state in found)
 
 
+def _all_probes(port_states: Mapping[str, str], probes: Sequence[Sequence[Any]]) -> Iterator[Probe]:
+    """Ascending, with the state alone: the one thing of a port that is not open that the completeness is made of."""
+    found = [(port, PortState(state)) for state, ports in port_states.items() for port in expand(ports)]
+    listed = [] if port_states is not NO_STATES else [(port, PortState(state)) for port, state, *_ in probes]
+    yield from (Probe(port, state, "", 0, None) for port, state in sorted(found or listed))
+
+
 def _source(stored: Json) -> SourceResult:
-    said_at = stored["observed_at"]
+    said_at = stored.get("observed_at")
     return SourceResult(
         source=stored["source"],
         state=SourceState(stored["state"]),
-        reason=stored["reason"],
+        reason=stored.get("reason", ""),
         observed_at=datetime.fromisoformat(said_at) if said_at else None,
-        is_cached=stored["is_cached"],
-        facts=Facts(**_known(Facts, stored["facts"])),
+        is_cached=stored.get("is_cached", False),
+        facts=Facts(**_known(Facts, stored.get("facts", {}))),
     )
 
 

@@ -281,8 +281,13 @@ def _time(moment: datetime) -> str:
 # Stored dicts to the wire
 
 
-def wire_result(evidence: Mapping[str, Any], verdict: Mapping[str, Any], summary: Mapping[str, Any]) -> Json:
-    """One entry of results[].
+def wire_result(
+    evidence: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    rescored: Iterable[tuple[datetime, Mapping[str, Any]]] = (),
+) -> Json:
+    """One entry of results[]. `rescored` are verdicts by other rules, and when they were made; they change nothing else.
 
     The first ten fields and `metadata` are those that clients of the original API know, with their names, types and
     nulls; the place of the middle four is both that of its earlier and of its later version. The rest is added.
@@ -321,6 +326,17 @@ def wire_result(evidence: Mapping[str, Any], verdict: Mapping[str, Any], summary
         "completeness": verdict["completeness"],
         "deterministic_summary": _if_other(summary["deterministic_text"], summary["text"]),
         "ai": {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")},
+        "rescored": [_wire_rescored(moment, other) for moment, other in rescored],
+    }
+
+
+def _wire_rescored(moment: datetime, verdict: Mapping[str, Any]) -> Json:
+    return {
+        "ruleset_version": verdict["ruleset"],
+        "rescored_at": _time(moment),
+        "risk_level": verdict["level"],
+        "risk_score": verdict["score"],
+        "findings": verdict["findings"],
     }
 
 

@@ -21,6 +21,7 @@ from scans.models.jobs import (
     TargetState,
 )
 from scans.models.ops import AuditEvent, RateBucket, WorkerHeartbeat
+from scans.models.rescores import Rescore, RescoredVerdict
 
 __all__ = [
     "EVERYBODY",
@@ -43,6 +44,8 @@ __all__ = [
     "JobTag",
     "Mode",
     "RateBucket",
+    "Rescore",
+    "RescoredVerdict",
     "RestartReason",
     "ScanJob",
     "Scope",

@@ -63,6 +63,7 @@ class AuditEvent(models.Model):
         RERUN = "rerun"
         DELETE = "delete"
         PURGE = "purge"
+        RESCORE = "rescore"
         KEY_CREATED = "key_created"
         KEY_REVOKED = "key_revoked"
         LOGIN = "login"

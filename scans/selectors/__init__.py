@@ -2,7 +2,7 @@
 
 access      who may know of which jobs; whoever lists, counts or reads asks it
 jobs        one job: progress, document
-results     the targets of one job
+results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
 history     jobs over time
 host_page   the other scans of a host, and what changed between them (host_changes)
@@ -60,12 +60,12 @@ from scans.selectors.readiness import (
     needs_reaping,
     unready_reasons,
 )
+from scans.selectors.rescored import other_verdicts, rescored_verdicts
 from scans.selectors.results import (
     ResultFilters,
     finished_targets,
     job_targets,
     listed_results,
-    numbered_result,
     streamed_results,
     target_by_number,
     timestamp,
@@ -121,10 +121,11 @@ __all__ = [
     "listed_results",
     "live_workers",
     "needs_reaping",
-    "numbered_result",
+    "other_verdicts",
     "pace",
     "recent_jobs",
     "recent_jobs_with_levels",
+    "rescored_verdicts",
     "row_slice",
     "rows_of",
     "sees_all_jobs",

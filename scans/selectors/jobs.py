@@ -9,6 +9,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from scans.models import JobState, ScanJob, TargetState
+from scans.selectors.rescored import rescored_verdicts
 from scans.selectors.results import finished_targets, timestamp, wire_result
 
 SCHEMA_VERSION = 2  # its results tell services since 2; it is part of the ETag, so that nobody keeps the older form
@@ -85,7 +86,9 @@ def job_status(job: ScanJob) -> str:
 
 def job_document(job: ScanJob) -> dict[str, Any]:
     """What GET /scan/<token> answers: the original's fields, and ours beside them."""
-    results = [wire_result(row) for row in finished_targets(job)]
+    rows = list(finished_targets(job))
+    others = rescored_verdicts(job, rows)
+    results = [wire_result(row, others.get(row.pk, ())) for row in rows]
     # Counted here, so that the numbers fit the list whatever happens meanwhile.
     return job_head(job, done=len(results)) | {"results": results}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from django.db.models import QuerySet
 
 from scans.core import wire
-from scans.models import OPEN_STATES, ScanJob, TargetResult
+from scans.models import OPEN_STATES, RescoredVerdict, ScanJob, TargetResult
+from scans.selectors.rescored import rescored_verdicts
 
 STREAMED_ROWS = 50  # at a time; a row with a thousand ports is some 100 kB
 
@@ -30,7 +31,7 @@ def listed_results(
     columns = {"risk_level": filters.risk, "state": filters.outcome}
     rows = finished_targets(job).filter(**{name: value for name, value in columns.items() if value is not None})
     found = list(rows.filter(ordinal__gt=after)[: limit + 1])
-    page = [numbered_result(row) for row in found[:limit]]
+    page = numbered_results(job, found[:limit])
     return page, page[-1]["ordinal"] if len(found) > limit else None
 
 
@@ -38,13 +39,14 @@ def streamed_results(job: ScanJob) -> Iterator[dict[str, Any]]:
     """The finished targets one after another: a few in memory at a time, and no cursor left open for a slow client."""
     last = -1
     while rows := list(finished_targets(job).filter(ordinal__gt=last)[:STREAMED_ROWS]):
-        yield from (numbered_result(row) for row in rows)
+        yield from numbered_results(job, rows)
         last = rows[-1].ordinal
 
 
-def numbered_result(row: TargetResult) -> dict[str, Any]:
-    """A result that stands without its neighbours: with its place in the submission."""
-    return {"ordinal": row.ordinal, **wire_result(row)}
+def numbered_results(job: ScanJob, rows: Sequence[TargetResult]) -> list[dict[str, Any]]:
+    """Results that stand without their neighbours: each with its place in the submission."""
+    others = rescored_verdicts(job, rows)
+    return [{"ordinal": row.ordinal, **wire_result(row, others.get(row.pk, ()))} for row in rows]
 
 
 def finished_targets(job: ScanJob) -> QuerySet[TargetResult]:
@@ -62,9 +64,9 @@ def target_by_number(job: ScanJob, number: int) -> TargetResult | None:
     return job.targets.filter(ordinal=number - 1).first() if number >= 1 else None
 
 
-def wire_result(row: TargetResult) -> dict[str, Any]:
-    """One entry of results[]; only for a target that has its result."""
-    return wire.wire_result(*row.parts)
+def wire_result(row: TargetResult, others: Sequence[RescoredVerdict] = ()) -> dict[str, Any]:
+    """One entry of results[]; only for a target that has its result. `others`: its verdicts by other rules."""
+    return wire.wire_result(*row.parts, rescored=[(other.rescored_at, other.verdict) for other in others])
 
 
 def timestamp(moment: datetime) -> str:

@@ -36,12 +36,14 @@ def host(request: HttpRequest, token: str, number: int) -> HttpResponse:
     seen = request.GET.get("seen") if wants_fragment(request) else None
     if seen == row.state:
         return HttpResponse(status=204)
+    others = selectors.rescored_verdicts(job, [row]).get(row.pk, ())
     context = {
         "job": job,
         "row": row,
         "number": number,
         "result": selectors.wire_result(row) if row.evidence is not None else None,
         "what_if": what_if,
+        "others": selectors.other_verdicts(row.verdict, others),
         "history": selectors.host_history(row, request.user),
         "status_url": request.build_absolute_uri(reverse("scan-read", args=[job.token])),
         "now": timezone.now(),

@@ -10,7 +10,7 @@ import pytest
 from scans.core.risk import gather, rate
 from scans.core.stored import UnreadableEvidenceError, stored_addresses
 from scans.core.types import PortState, SourceState
-from scans.core.wire import evidence_dict
+from scans.core.wire import evidence_dict, verdict_dict
 from tests.factories import make_address, make_report, make_services, make_source
 
 SEEN = make_address(
@@ -54,6 +54,35 @@ def test_what_is_read_is_what_was_written_as_far_as_rules_look_at_it():
 )
 def test_it_rates_as_it_did_before(seen):
     assert judged(*stored_addresses(stored(seen))) == judged(seen)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        SEEN,
+        make_address(open_ports=[22, 80], filtered=range(100, 5000), ports=range(1, 65_536)),
+        make_address(open_ports=range(1, 2000), ports=()),
+        make_address(filtered=[22, 80], ports=(), sources=[make_source(SourceState.STALE)]),
+        replace(make_address(open_ports=[22]), answers_everywhere=True),
+    ],
+    ids=["services", "all ports", "very many open", "silent", "answers everywhere"],
+)
+def test_in_full_it_gives_the_same_verdict_to_the_byte(seen):
+    again = stored_addresses(stored(seen, other := make_address("127.66.0.2", filtered=[25])), in_full=True)
+    assert json.dumps(verdict_dict(rate(gather(again)))) == json.dumps(verdict_dict(rate(gather([seen, other]))))
+
+
+def test_what_an_older_version_did_not_store_was_not_said():
+    bare = {"addresses": [{"address": "192.0.2.1"}, {"address": "192.0.2.2", "probes": [[22, "open", "", 1, None]]}]}
+    first, second = stored_addresses(bare, in_full=True)
+    assert (first.probes, first.sources, first.services, first.is_global) == ((), (), (), False)
+    assert [(probe.port, probe.state) for probe in second.probes] == [(22, PortState.OPEN)]
+
+
+@pytest.mark.parametrize("schema", [0, 3, "2", None, [1]])
+def test_a_schema_that_is_not_known_is_named(schema):
+    with pytest.raises(UnreadableEvidenceError, match=r"schema .+ is none of 1 to 2"):
+        stored_addresses({"schema": schema, "addresses": []})
 
 
 def test_a_row_from_before_services_were_asked_has_none():

@@ -190,6 +190,7 @@ def test_a_scanned_host_in_full():
         },
         "deterministic_summary": None,
         "ai": {"state": "deterministic", "reason": "", "model": None, "citations": [], "usage": {}},
+        "rescored": [],
     }  # fmt: skip
 
 

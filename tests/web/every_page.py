@@ -11,10 +11,12 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
+from scans.core.risk.operators import lay_over
 from scans.core.types import Outcome, SourceState
 from scans.models import DeletedJob, JobState, RateBucket, ScanJob, SourceReply, TargetResult, TargetState, WorkerHeartbeat
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
+from scans.services.rescore import Selection, rescore
 from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_services, make_source
 
 DELETED = "d" * 32
@@ -41,6 +43,16 @@ class Page:
     act: Callable[[Any], None] | None = None
 
 
+def rescore_all() -> None:
+    """Every result by rules of which one is off, one is weighed anew and one is new."""
+    pack = lay_over(
+        "disable: [HDR-003]\nrules:\n  - {id: EXP-001, tiers: [{at: 1, points: 50}]}\n"
+        "  - {id: ORG-001, title: Web, match: ports, categories: [web_alt], points: 5, cap: 5, floor: high, "
+        "evidence: E, remediation: R, reference: H}\n"
+    )
+    list(rescore(pack, "", Selection(), origin=COMMAND_LINE))
+
+
 def make_world() -> World:
     """A job at work, a finished one with every kind of target, and a row in every list of the admin."""
     now = timezone.now()
@@ -65,6 +77,7 @@ def make_world() -> World:
         "clean": make_result(make_report("127.66.0.8", make_address("127.66.0.8")), job=finished),
         "pending": running.targets.get(ordinal=2),
     }
+    rescore_all()
     DeletedJob.objects.create(token=DELETED, owner=staff, deleted_at=now)
     SourceReply.objects.create(source="ip-api", address="127.66.0.1", state="ok", observed_at=now, expires_at=now)
     for kind in WorkerHeartbeat.Kind.values:
@@ -122,8 +135,8 @@ def _make_a_key(page: Any) -> None:
 
 ADMIN_LISTS = (
     "scans/scanjob", "scans/targetresult", "scans/sourcereply", "scans/clientkey", "scans/auditevent",
-    "scans/workerheartbeat", "scans/ratebucket", "django_q/ormq", "django_q/success", "django_q/failure",
-    "auth/user", "auth/group",
+    "scans/workerheartbeat", "scans/ratebucket", "scans/rescore", "scans/rescoredverdict",
+    "django_q/ormq", "django_q/success", "django_q/failure", "auth/user", "auth/group",
 )  # fmt: skip
 PAGES = (
     Page(name="submit", path=_fixed("/")),
