@@ -12,7 +12,7 @@ from scans.api.docs import SwaggerView, UnknownView
 from scans.api.health import HealthView, ReadyView
 from scans.api.metrics import MetricsView
 from scans.api.viewsets import ScanViewSet
-from scans.web import dashboard, history, hosts, jobs, keys, submit, theme
+from scans.web import dashboard, history, hosts, jobs, keys, submit, theme, waivers
 from scans.web.login import SignInView
 
 web = [
@@ -25,6 +25,8 @@ web = [
     path("jobs/<str:token>/hosts/<int:number>", hosts.host, name="host"),
     path("history", history.history, name="history"),
     path("dashboard", dashboard.dashboard, name="dashboard"),
+    path("waivers", waivers.waivers, name="waivers"),
+    path("waivers/<int:number>/withdraw", waivers.withdraw, name="waiver-withdraw"),
     path("keys", keys.own_keys, name="keys"),
     path("keys/<str:prefix>/revoke", keys.revoke, name="key-revoke"),
     path("login", SignInView.as_view(), name="login"),

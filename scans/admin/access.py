@@ -1,4 +1,4 @@
-"""API keys and the audit trail. A key is made here, shown once and revoked; the trail can only be read."""
+"""API keys, the audit trail and waivers. A key is made here, shown once and revoked; the trail can only be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from rest_framework_api_key.models import APIKey
 
 from scans.admin.base import ModelAdmin, PurgeableAdmin, ReadOnlyAdmin
-from scans.models import AuditEvent, ClientKey, Scope
+from scans.models import AuditEvent, ClientKey, Scope, Waiver
 from scans.services import keys
 from scans.services.access import origin
 
@@ -120,3 +120,13 @@ class AuditEventAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     search_fields = ("=actor", "=job_token", "=address", "=via")
     search_help_text = "A whole user name, token, address or way in"
+
+
+@admin.register(Waiver)
+class WaiverAdmin(ReadOnlyAdmin):
+    """All accepted risks, those of long ago as well. They are entered and withdrawn on their own page, /waivers."""
+
+    list_display = ("rule_id", "scope", "port", "owner", "reason", "entered_by", "expires_at", "withdrawn_at")
+    ordering = ("-id",)
+    search_fields = ("=rule_id", "=scope", "=owner")
+    search_help_text = "A whole rule, scope or owner"

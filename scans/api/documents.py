@@ -243,6 +243,19 @@ class SourceSerializer(serializers.Serializer[Any]):
     is_cached = serializers.BooleanField()
 
 
+class WaiverSerializer(serializers.Serializer[Any]):
+    """The accepted risk that marks a finding. It changes neither level nor score."""
+
+    id = serializers.IntegerField()
+    scope = serializers.CharField(help_text="An address, a network or a host name")
+    port = serializers.IntegerField(allow_null=True)
+    owner = serializers.CharField(help_text="Who answers for it")
+    reason = serializers.CharField()
+    entered_by = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
 class FindingSerializer(serializers.Serializer[Any]):
     """One rule that fired."""
 
@@ -254,6 +267,7 @@ class FindingSerializer(serializers.Serializer[Any]):
     remediation = serializers.CharField()
     reference = serializers.CharField(allow_blank=True)
     floor = serializers.ChoiceField(choices=LEVELS, allow_null=True)
+    waiver = WaiverSerializer(allow_null=True)
 
 
 class CompletenessSerializer(serializers.Serializer[Any]):

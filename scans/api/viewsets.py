@@ -85,16 +85,17 @@ class ScanViewSet(viewsets.ViewSet):
         """Read a job: its progress and the results so far."""
         query = ReadQuery.read(request)
         job = self._job(request, token)
+        mark = selectors.waivers_mark()  # older than the document, if in doubt: then it is asked for once more
         if selectors.needs_reaping(job):  # the one read that may write: without a supervisor nobody else would
             reap()
             job = self._job(request, token)
-        if query["wait"] and not job.is_finished and _is_known(request, job, else_=True):
+        if query["wait"] and not job.is_finished and _is_known(request, job, mark, else_=True):
             wait_for_change(job, seconds=query["wait"])
             job = self._job(request, token)
-        headers = {"ETag": _etag(job), "Cache-Control": "private, no-cache"}
+        headers = {"ETag": _etag(job, mark), "Cache-Control": "private, no-cache"}
         if not job.is_finished:
             headers["Retry-After"] = str(POLL_SECONDS)
-        if _is_known(request, job):
+        if _is_known(request, job, mark):
             return Response(status=304, headers=headers)
         return Response(selectors.job_document(job), headers=headers)
 
@@ -200,17 +201,17 @@ class ScanViewSet(viewsets.ViewSet):
         return export_response(self._job(request, token), extension, is_head=request.method == "HEAD")
 
 
-def _etag(job: ScanJob) -> str:
-    """Weak, since the same version may say another `eta_seconds`."""
-    return f'W/"{selectors.SCHEMA_VERSION}.{job.version}"'
+def _etag(job: ScanJob, mark: str) -> str:
+    """Weak, since the same version may say another `eta_seconds`. Waivers begin and end without touching the job."""
+    return f'W/"{selectors.SCHEMA_VERSION}.{job.version}.{mark}"'
 
 
-def _is_known(request: Request, job: ScanJob, *, else_: bool = False) -> bool:
+def _is_known(request: Request, job: ScanJob, mark: str, *, else_: bool = False) -> bool:
     """Whether the client holds this version already; `else_` if it does not say what it holds."""
     header = request.headers.get("If-None-Match")
     if header is None:
         return else_
-    current = {"*", _etag(job), _etag(job).removeprefix("W/")}  # compared weakly (RFC 9110, 13.1.2)
+    current = {"*", _etag(job, mark), _etag(job, mark).removeprefix("W/")}  # compared weakly (RFC 9110, 13.1.2)
     return not current.isdisjoint(parse_etags(header))
 
 

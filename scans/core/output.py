@@ -28,6 +28,7 @@ _CELLS: dict[str, Callable[[Result], Any]] = {
     "error": lambda result: result["error"]["detail"] if result["error"] else "",
     "publicly_exposed": lambda result: "yes" if result["publicly_exposed"] else "no",
     "open_ports": lambda result: " ".join(map(str, result["open_ports"])),
+    "waived": lambda result: "; ".join(finding["title"] for finding in result["findings"] if finding.get("waiver")),
     "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
 }
 

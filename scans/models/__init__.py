@@ -1,4 +1,4 @@
-"""The rows: jobs and results, who may ask, what intelligence said, counts by day, and what keeps the work going."""
+"""The rows: jobs and results, who may ask, what intelligence said, counts by day, waivers, and what keeps the work going."""
 
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
 from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount, RestartReason
@@ -22,12 +22,16 @@ from scans.models.jobs import (
 )
 from scans.models.ops import AuditEvent, RateBucket, WorkerHeartbeat
 from scans.models.rescores import Rescore, RescoredVerdict
+from scans.models.waivers import MAX_OWNER_CHARS, MAX_REASON_CHARS, MAX_SCOPE_CHARS, Waiver
 
 __all__ = [
     "EVERYBODY",
     "FINISHED_JOB_STATES",
     "KEY_PREFIX",
     "MAX_LABEL_CHARS",
+    "MAX_OWNER_CHARS",
+    "MAX_REASON_CHARS",
+    "MAX_SCOPE_CHARS",
     "MAX_TAG_CHARS",
     "NOBODY",
     "OPEN_JOB_STATES",
@@ -53,5 +57,6 @@ __all__ = [
     "TargetAddress",
     "TargetResult",
     "TargetState",
+    "Waiver",
     "WorkerHeartbeat",
 ]

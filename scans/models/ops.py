@@ -66,6 +66,8 @@ class AuditEvent(models.Model):
         RESCORE = "rescore"
         KEY_CREATED = "key_created"
         KEY_REVOKED = "key_revoked"
+        WAIVER_ADDED = "waiver_added"
+        WAIVER_WITHDRAWN = "waiver_withdrawn"
         LOGIN = "login"
         LOGIN_FAILED = "login_failed"
         LOGOUT = "logout"

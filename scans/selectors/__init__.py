@@ -6,6 +6,7 @@ results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
 history     jobs over time
 host_page   the other scans of a host, and what changed between them (host_changes)
+waivers     accepted risks, and which findings they mark
 what_if     what closing ports would do to a host's verdict
 readiness   whether this installation can do its work
 """
@@ -71,6 +72,13 @@ from scans.selectors.results import (
     timestamp,
     wire_result,
 )
+from scans.selectors.waivers import (
+    WaiversInForce,
+    listed_waivers,
+    may_waive,
+    waivers_in_force,
+    waivers_mark,
+)
 from scans.selectors.what_if import Comparison, WhatIf, what_if
 
 __all__ = [
@@ -99,6 +107,7 @@ __all__ = [
     "RowSlice",
     "StateFilter",
     "Unknowns",
+    "WaiversInForce",
     "WhatIf",
     "eta_seconds",
     "finished_targets",
@@ -119,7 +128,9 @@ __all__ = [
     "level_counts",
     "listed_jobs",
     "listed_results",
+    "listed_waivers",
     "live_workers",
+    "may_waive",
     "needs_reaping",
     "other_verdicts",
     "pace",
@@ -135,6 +146,8 @@ __all__ = [
     "timestamp",
     "unready_reasons",
     "visible_jobs",
+    "waivers_in_force",
+    "waivers_mark",
     "was_deleted",
     "what_if",
     "wire_result",

@@ -9,8 +9,8 @@ from django.db.models import Count
 from django.utils import timezone
 
 from scans.models import JobState, ScanJob, TargetState
-from scans.selectors.rescored import rescored_verdicts
-from scans.selectors.results import finished_targets, timestamp, wire_result
+from scans.selectors.results import finished_targets, timestamp, wire_results
+from scans.selectors.waivers import waivers_in_force
 
 SCHEMA_VERSION = 2  # its results tell services since 2; it is part of the ETag, so that nobody keeps the older form
 
@@ -86,9 +86,7 @@ def job_status(job: ScanJob) -> str:
 
 def job_document(job: ScanJob) -> dict[str, Any]:
     """What GET /scan/<token> answers: the original's fields, and ours beside them."""
-    rows = list(finished_targets(job))
-    others = rescored_verdicts(job, rows)
-    results = [wire_result(row, others.get(row.pk, ())) for row in rows]
+    results = wire_results(job, list(finished_targets(job)), waivers_in_force())
     # Counted here, so that the numbers fit the list whatever happens meanwhile.
     return job_head(job, done=len(results)) | {"results": results}
 

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from scans.core import wire
 from scans.models import OPEN_STATES, RescoredVerdict, ScanJob, TargetResult
 from scans.selectors.rescored import rescored_verdicts
+from scans.selectors.waivers import WaiversInForce, marked_findings, waivers_in_force
 
 STREAMED_ROWS = 50  # at a time; a row with a thousand ports is some 100 kB
 
@@ -31,22 +32,22 @@ def listed_results(
     columns = {"risk_level": filters.risk, "state": filters.outcome}
     rows = finished_targets(job).filter(**{name: value for name, value in columns.items() if value is not None})
     found = list(rows.filter(ordinal__gt=after)[: limit + 1])
-    page = numbered_results(job, found[:limit])
+    page = numbered_results(job, found[:limit], waivers_in_force())
     return page, page[-1]["ordinal"] if len(found) > limit else None
 
 
 def streamed_results(job: ScanJob) -> Iterator[dict[str, Any]]:
     """The finished targets one after another: a few in memory at a time, and no cursor left open for a slow client."""
-    last = -1
+    last, waivers = -1, waivers_in_force()
     while rows := list(finished_targets(job).filter(ordinal__gt=last)[:STREAMED_ROWS]):
-        yield from numbered_results(job, rows)
+        yield from numbered_results(job, rows, waivers)
         last = rows[-1].ordinal
 
 
-def numbered_results(job: ScanJob, rows: Sequence[TargetResult]) -> list[dict[str, Any]]:
+def numbered_results(job: ScanJob, rows: Sequence[TargetResult], waivers: WaiversInForce) -> list[dict[str, Any]]:
     """Results that stand without their neighbours: each with its place in the submission."""
-    others = rescored_verdicts(job, rows)
-    return [{"ordinal": row.ordinal, **wire_result(row, others.get(row.pk, ()))} for row in rows]
+    results = wire_results(job, rows, waivers)
+    return [{"ordinal": row.ordinal, **result} for row, result in zip(rows, results, strict=True)]
 
 
 def finished_targets(job: ScanJob) -> QuerySet[TargetResult]:
@@ -64,9 +65,16 @@ def target_by_number(job: ScanJob, number: int) -> TargetResult | None:
     return job.targets.filter(ordinal=number - 1).first() if number >= 1 else None
 
 
-def wire_result(row: TargetResult, others: Sequence[RescoredVerdict] = ()) -> dict[str, Any]:
-    """One entry of results[]; only for a target that has its result. `others`: its verdicts by other rules."""
-    return wire.wire_result(*row.parts, rescored=[(other.rescored_at, other.verdict) for other in others])
+def wire_results(job: ScanJob, rows: Sequence[TargetResult], waivers: WaiversInForce) -> list[dict[str, Any]]:
+    """Entries of results[], with their verdicts by other rules; only for targets that have their result."""
+    others = rescored_verdicts(job, rows)
+    return [wire_result(row, waivers, others.get(row.pk, ())) for row in rows]
+
+
+def wire_result(row: TargetResult, waivers: WaiversInForce, others: Sequence[RescoredVerdict] = ()) -> dict[str, Any]:
+    """One of them, its findings marked with the waivers. `others`: its verdicts by other rules."""
+    result = wire.wire_result(*row.parts, rescored=[(other.rescored_at, other.verdict) for other in others])
+    return result | {"findings": marked_findings(result["findings"], row.evidence or {}, waivers)}
 
 
 def timestamp(moment: datetime) -> str:

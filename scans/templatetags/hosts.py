@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
@@ -167,6 +169,16 @@ def linked_ports(finding: Json) -> list[int]:
     return finding["ports"] if len(finding["ports"]) <= MAX_PORT_LINKS else []
 
 
+@register.simple_tag
+def waive_url(row: Any, finding: Json) -> str:
+    """The form that accepts a finding of this host, filled in as narrowly as the finding allows."""
+    wanted = {"rule": finding["rule_id"], "scope": row.evidence["target"]["host"]}
+    if len(finding["ports"]) == 1:
+        wanted["port"] = str(finding["ports"][0])
+    back = f"{row.get_absolute_url()}#f-{finding['rule_id']}"
+    return f"{reverse('waivers')}?{urlencode({**wanted, 'next': back})}#new"
+
+
 @register.filter
 def points_sum(findings: Sequence[Json]) -> int:
     """The points of all findings, which the score shows up to 100 of."""
@@ -185,8 +197,8 @@ def relief_points(now: Sequence[Finding], then: Sequence[Finding]) -> int:
     return points(now) - points(then)
 
 
-@register.inclusion_tag("scans/_state.html")
-def would_be(name: str) -> dict[str, str]:
+@register.simple_tag
+def would_be(name: str) -> SafeString:
     """What would become of a finding."""
     return state_look(SUPPOSED_LOOKS[name])
 

@@ -13,7 +13,17 @@ from django_q.models import OrmQ, Task
 
 from scans.core.risk.operators import lay_over
 from scans.core.types import Outcome, SourceState
-from scans.models import DeletedJob, JobState, RateBucket, ScanJob, SourceReply, TargetResult, TargetState, WorkerHeartbeat
+from scans.models import (
+    DeletedJob,
+    JobState,
+    RateBucket,
+    ScanJob,
+    SourceReply,
+    TargetResult,
+    TargetState,
+    Waiver,
+    WorkerHeartbeat,
+)
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
 from scans.services.rescore import Selection, rescore
@@ -88,7 +98,22 @@ def make_world() -> World:
         Task.objects.create(id=str(number), name=f"task-{number}", func="f", started=now, stopped=now, success=success)
     audit.record(Action.LOGIN_FAILED, **COMMAND_LINE, name="root")
     keys.create_key(staff, name="nightly export", scopes=["read"], expires_at=None, origin=COMMAND_LINE)
+    for rule_id, port, days in (("EXP-009", 6379, 30), ("ACC-001", None, 200), ("EXP-002", None, -3)):
+        _waive(rule_id, port, last=now + timezone.timedelta(days=days))
     return World(running=running, finished=finished, rows=rows, staff=staff)
+
+
+def _waive(rule_id: str, port: int | None, *, last: Any) -> None:
+    Waiver.objects.create(
+        rule_id=rule_id,
+        scope="127.66.0.7",
+        port=port,
+        owner="Shop team",
+        reason="Behind a filter that only the office passes; moves in spring.",
+        entered_by="root",
+        created_at=last - timezone.timedelta(days=300),
+        expires_at=last,
+    )
 
 
 def _fixed(path: str) -> Callable[[World], str]:
@@ -133,8 +158,16 @@ def _make_a_key(page: Any) -> None:
     page.wait_for_selector("#new-key")
 
 
+def _waive_badly(page: Any) -> None:
+    page.fill("[name=scope]", "192.0.2.1/" + "2" * 100)
+    page.fill("[name=reason]", "r")
+    page.eval_on_selector("form[aria-labelledby=new-h]", "form => form.noValidate = true")
+    page.click("text=Accept the risk")
+    page.wait_for_selector("[role=alert]")
+
+
 ADMIN_LISTS = (
-    "scans/scanjob", "scans/targetresult", "scans/sourcereply", "scans/clientkey", "scans/auditevent",
+    "scans/scanjob", "scans/targetresult", "scans/sourcereply", "scans/clientkey", "scans/auditevent", "scans/waiver",
     "scans/workerheartbeat", "scans/ratebucket", "scans/rescore", "scans/rescoredverdict",
     "django_q/ormq", "django_q/success", "django_q/failure", "auth/user", "auth/group",
 )  # fmt: skip
@@ -152,6 +185,8 @@ PAGES = (
     Page(name="history", path=_fixed("/history")),
     Page(name="history, nothing found", path=_fixed("/history?q=no-such-job")),
     Page(name="dashboard", path=_fixed("/dashboard")),
+    Page(name="waivers", path=_fixed("/waivers?rule=EXP-008&scope=127.66.0.7&port=3306")),
+    Page(name="waivers, with errors", path=_fixed("/waivers"), status=422, act=_waive_badly),
     Page(name="keys", path=_fixed("/keys")),
     Page(name="keys, a new one", path=_fixed("/keys"), act=_make_a_key),
     Page(name="login", path=_fixed("/login")),
@@ -191,6 +226,7 @@ NO_PAGES = {
     r"^preview$": "a part of the form's page, for htmx",
     r"^(?:docs|openapi\.json)$": "lead to the API's description",
     r"^(?:logout|theme|keys/<str:prefix>/revoke|jobs/<str:token>/(?:cancel|rerun|delete))$": "take a POST and lead back",
+    r"^waivers/<int:number>/withdraw$": "takes a POST and leads back",
     r"^admin/(?:login|logout)/$": "the first is /login, the second takes a POST",
     r"^admin/(?:jsi18n|autocomplete)/$": "a script and its data",
     r"^admin/r/": "leads to a page",

@@ -32,7 +32,7 @@ PHONE, DESK = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
 COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
 LOOKS = [("light", PHONE, {}), ("dark", PHONE, COLOURS_ONLY), ("dark", DESK, {}), ("light", DESK, COLOURS_ONLY)]
 MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
-MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "keys")
+MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "keys", "waivers")
 MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
 
 

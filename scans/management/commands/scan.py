@@ -80,13 +80,14 @@ class Command(BaseCommand):
         console = Console(stderr=True)
         columns = TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         printed: set[int] = set()
+        waivers = selectors.waivers_in_force()
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("targets", total=job.total_targets)
             while time.monotonic() < give_up_at:
                 job.refresh_from_db()
                 for row in selectors.finished_targets(job).exclude(ordinal__in=printed):
                     printed.add(row.ordinal)
-                    yield {"ordinal": row.ordinal, **selectors.wire_result(row)}
+                    yield {"ordinal": row.ordinal, **selectors.wire_result(row, waivers)}
                 progress.update(bar, completed=len(printed))
                 if job.is_finished:
                     return
