@@ -35,6 +35,7 @@ from scans.core.types import (
 from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target
+from scans.services.terms import term_rows, write_terms
 
 RESULT_COLUMNS = (
     "evidence",
@@ -131,6 +132,7 @@ def make_result(report: Report, *, job: ScanJob | None = None, state: str | None
     row.finished_at = None if row.state == TargetState.SCANNED else now
     row.save()
     TargetAddress.objects.bulk_create(address_rows(row.pk, report))
+    write_terms(term_rows(row.pk, job.pk, row.evidence, row.verdict))
     if not job.targets.filter(finished_at=None).exists():
         finish(job)
     return row

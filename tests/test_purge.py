@@ -21,6 +21,7 @@ from scans.models import (
     IdempotencyKey,
     JobTag,
     RateBucket,
+    ResultTerm,
     ScanJob,
     SourceReply,
     TargetAddress,
@@ -29,15 +30,16 @@ from scans.models import (
 from scans.services import purge
 from scans.services.audit import COMMAND_LINE
 from scans.services.purge import Amounts, Selection
-from tests.factories import finish, make_job, make_report, make_result
+from tests.factories import finish, make_address, make_job, make_report, make_result
 
 pytestmark = pytest.mark.django_db
 
 
 def finished(*texts, days_ago=100, **columns):
-    """A finished job that ended some days ago, with a result, an address and a tag for good measure."""
+    """A finished job that ended some days ago, with a result, an address, its terms and a tag for good measure."""
     job = make_job(*(texts or ("127.66.0.1",)), **columns)
-    make_result(make_report(texts[0] if texts else "127.66.0.1"), job=job)
+    first = texts[0] if texts else "127.66.0.1"
+    make_result(make_report(first, make_address(first, open_ports=[6379])), job=job)
     job.targets.filter(finished_at=None).update(state="cancelled", finished_at=timezone.now(), evidence={})
     JobTag.objects.create(job=job, name="old")
     finish(job)
@@ -68,6 +70,7 @@ def test_old_finished_jobs_go_with_everything_that_hangs_on_them():
     assert run("--older-than", "90d").startswith("Purged 2 jobs with 3 targets, ")
     assert left() == {kept}
     assert set(TargetResult.objects.values_list("job", flat=True)) == {kept.pk}
+    assert set(ResultTerm.objects.values_list("job", "result__job")) == {(kept.pk, kept.pk)}
     assert TargetAddress.objects.count() == JobTag.objects.count() == 1
     assert set(DeletedJob.objects.values_list("token", flat=True)) == {job.token for job in gone}
 

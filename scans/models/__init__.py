@@ -22,6 +22,7 @@ from scans.models.jobs import (
 )
 from scans.models.ops import AuditEvent, RateBucket, WorkerHeartbeat
 from scans.models.rescores import Rescore, RescoredVerdict
+from scans.models.terms import MAX_TERM_CHARS, ResultTerm, TermKind, term_value
 from scans.models.waivers import MAX_OWNER_CHARS, MAX_REASON_CHARS, MAX_SCOPE_CHARS, Waiver
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_REASON_CHARS",
     "MAX_SCOPE_CHARS",
     "MAX_TAG_CHARS",
+    "MAX_TERM_CHARS",
     "NOBODY",
     "OPEN_JOB_STATES",
     "OPEN_STATES",
@@ -51,12 +53,15 @@ __all__ = [
     "Rescore",
     "RescoredVerdict",
     "RestartReason",
+    "ResultTerm",
     "ScanJob",
     "Scope",
     "SourceReply",
     "TargetAddress",
     "TargetResult",
     "TargetState",
+    "TermKind",
     "Waiver",
     "WorkerHeartbeat",
+    "term_value",
 ]

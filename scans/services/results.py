@@ -33,6 +33,7 @@ from scans.models import (
 from scans.services.aggregates import count_job, count_results, result_tally
 from scans.services.rows import Update
 from scans.services.specs import target_from_spec
+from scans.services.terms import term_rows, write_terms
 
 FINAL_STATE = {Outcome.DONE: TargetState.DONE, Outcome.ERROR: TargetState.ERROR, Outcome.REFUSED: TargetState.REFUSED}
 
@@ -94,12 +95,15 @@ def save_reports(finished: Sequence[Finished]) -> set[int]:
         for awaits in (False, True)
     ]
     addresses = {one.claimed.pk: address_rows(one.claimed.pk, one.report) for one in finished}
+    job_of = {one.claimed.pk: one.claimed.job_id for one in finished}
+    terms = {pk: term_rows(pk, job_of[pk], row["evidence"], row["verdict"]) for pk, row in columns.items()}
     with transaction.atomic():
         held = _still_held(finished)
         for update in updates:
             update.write(held)
         TargetAddress.objects.bulk_create(row for pk in sorted(held) for row in addresses[pk])
-        jobs = {one.claimed.pk: one.claimed.job_id for one in finished if one.claimed.pk in held}
+        write_terms([row for pk in sorted(held) for row in terms[pk]])
+        jobs = {pk: job_of[pk] for pk in held}
         count_results(((job_id, tallies[pk]) for pk, job_id in jobs.items()), at=now)
         for job_id in sorted(set(jobs.values())):  # in an order that all keep: no two wait for each other
             _touch_and_finish(job_id, now=now)
