@@ -89,13 +89,15 @@ def fill(results: int) -> str:
     from django.utils import timezone
 
     from scans.models import JobTag, ScanJob
-    from tests.factories import make_address, make_job, make_report, make_result
+    from tests.factories import make_address, make_job, make_report, make_result, make_service
 
     User.objects.create_superuser("staff", password="not used: the client logs in without")
     owners = [User.objects.create_user(f"owner{n}") for n in range(3)]
     first = make_job(*(f"https://host{n}.invalid/" for n in range(TARGETS_A_JOB)))
     for n in range(TARGETS_A_JOB):
-        seen = make_address(f"127.66.255.{n}", open_ports=[22, 80, 443])
+        ssh = make_service(22, "SSH", product="OpenSSH", version="9.2p1")
+        web = make_service(80, "HTTP", product="nginx", version=f"1.{n % 30}.0")
+        seen = make_address(f"127.66.255.{n}", open_ports=[443], services=[ssh, web])
         make_result(make_report(f"https://host{n}.invalid/", seen), job=first)
     now, jobs = timezone.now(), results // TARGETS_A_JOB
     with transaction.atomic():
@@ -143,6 +145,21 @@ def copy_targets(first: int, job: int, n: int) -> None:
             "INSERT INTO scans_targetaddress (result_id, address, is_global, observed_at) "
             "SELECT id, ip_address, %s, finished_at FROM scans_targetresult WHERE job_id = %s",
             [True, job],
+        )
+        cursor.execute(
+            "INSERT INTO scans_resultterm (result_id, job_id, kind, value) SELECT n.id, n.job_id, t.kind, t.value "
+            "FROM scans_targetresult n JOIN scans_targetresult o ON o.ordinal = n.ordinal JOIN scans_resultterm t ON "
+            "t.result_id = o.id WHERE n.job_id = %s AND o.job_id = %s",
+            [job, first],
+        )
+        insert = "INSERT INTO scans_resultterm (result_id, job_id, kind, value) SELECT id, job_id, "
+        cursor.execute(
+            insert + "'cert', 'invalid.host' || (%s + ordinal) FROM scans_targetresult WHERE job_id = %s",
+            [n * TARGETS_A_JOB, job],
+        )
+        cursor.execute(  # one in twenty jobs has Redis, the others MySQL
+            insert + "'service', %s FROM scans_targetresult WHERE job_id = %s AND ordinal IN (0, 10, 20, 40, 50, 70, 80)",
+            ["mysql" if n % 20 else "redis", job],
         )
 
 
@@ -212,6 +229,18 @@ def paths(token: str) -> dict[str, str]:
         "history: target begins, all do": "/history?q=host",
         "history: nothing begins so": "/history?q=zzz",
         "history: a URL": "/history?q=https://host777.invalid/",
+        "history: a service that all have": "/history?q=service:ssh",
+        "history: a service of one in twenty jobs": "/history?q=service:redis",
+        "history: a service nobody has": "/history?q=service:telnet",
+        "history: product begins, all do": "/history?q=product:nginx",
+        "history: product begins, one in three does": "/history?q=product:nginx 1.2",
+        "history: no product begins so": "/history?q=product:zzz",
+        "history: a name of a certificate": "/history?q=cert:host777.invalid",
+        "history: any name of certificates below a domain": "/history?q=cert:*.invalid",
+        "history: a finding that all have": "/history?q=finding:EXP-001",
+        "history: two services of one target": "/history?q=service:redis product:openssh",
+        "history: two services, never of one target": "/history?q=service:redis cert:host777.invalid",
+        "history: two that many have, never together": "/history?q=product:nginx 1.1.0 service:mysql",
         "history: one day": f"/history?from={middle}&to={middle}",
         "history: several filters": f"/history?level=high&outcome=complete&tag=tag7&q=host&to={middle}",
         "history: several filters, nothing matches": "/history?level=critical&outcome=partial&tag=tag7&q=host",
@@ -243,6 +272,9 @@ def paths(token: str) -> dict[str, str]:
         "API: jobs with a rare level": "/scans?risk=critical",
         "API: jobs with a tag": "/scans?tag=tag7",
         "API: jobs with a target": "/scans?q=host77777",
+        "API: jobs with a service": "/scans?service=redis",
+        "API: jobs with a product": "/scans?product=nginx 1.2",
+        "API: results of a job with a product": f"/scan/{token}/results?product=nginx 1.2",
         "the form with its recent jobs": "/",
         "a job's page": f"/jobs/{token}",
         "a host's page": f"/jobs/{token}/hosts/8",
@@ -252,7 +284,8 @@ def paths(token: str) -> dict[str, str]:
 def own_paths(token: str) -> dict[str, str]:
     """What somebody asks who sees their own jobs only, a third of all."""
     kept = ("dashboard: 90 days", "history: newest", "history: a rare level", "history: target begins, many do",
-            "history: target begins, few do", "history: address", "API: a page of jobs")  # fmt: skip
+            "history: target begins, few do", "history: address", "API: a page of jobs",
+            "history: a service of one in twenty jobs", "history: product begins, one in three does")  # fmt: skip
     return {name: path for name, path in paths(token).items() if name in kept}
 
 

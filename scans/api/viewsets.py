@@ -26,7 +26,6 @@ from scans.api.parsers import LimitedJSONParser
 from scans.api.serializers import JobListQuery, ReadQuery, RerunQuery, ResultListQuery, SubmissionSerializer
 from scans.api.waiting import wait_for_change
 from scans.models import Mode, ScanJob
-from scans.selectors import ResultFilters
 from scans.services.access import origin, submitter
 from scans.services.cancel import cancel_job
 from scans.services.deletion import delete_job
@@ -104,9 +103,8 @@ class ScanViewSet(viewsets.ViewSet):
         """Read the results of a large job page by page. While it runs, a page holds what is finished by then."""
         query = ResultListQuery.read(request)
         job = self._job(request, token)
-        filters = ResultFilters(risk=query.get("risk"), outcome=query.get("outcome"))
         after = int(query["cursor"]) if "cursor" in query else -1
-        results, end = selectors.listed_results(job, filters, after=after, limit=query["limit"])
+        results, end = selectors.listed_results(job, ResultListQuery.filters(query), after=after, limit=query["limit"])
         facts = {"token": job.token, "status": selectors.job_status(job), "total_targets": job.total_targets}
         return page_response(request, facts | {"results": results}, cursor=None if end is None else str(end))
 

@@ -4,7 +4,7 @@ access      who may know of which jobs; whoever lists, counts or reads asks it
 jobs        one job: progress, document
 results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
-history     jobs over time
+history     jobs over time; terms: by what was found
 host_page   the other scans of a host, and what changed between them (host_changes)
 waivers     accepted risks, and which findings they mark
 what_if     what closing ports would do to a host's verdict
@@ -72,6 +72,7 @@ from scans.selectors.results import (
     timestamp,
     wire_result,
 )
+from scans.selectors.terms import may_be_found
 from scans.selectors.waivers import (
     WaiversInForce,
     listed_waivers,
@@ -130,6 +131,7 @@ __all__ = [
     "listed_results",
     "listed_waivers",
     "live_workers",
+    "may_be_found",
     "may_waive",
     "needs_reaping",
     "other_verdicts",

@@ -15,14 +15,14 @@ from datetime import date, datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 
 from scans.core.types import Level
-from scans.models import OPEN_STATES, JobTag, ScanJob, TargetAddress, TargetResult
+from scans.models import OPEN_STATES, JobTag, ScanJob, TargetAddress, TargetResult, TermKind
 from scans.selectors.access import visible_jobs
 from scans.selectors.jobs import job_facts
+from scans.selectors.terms import FoundHosts, begins, hosts_with, jobs_with
 
 WORST_FIRST = (Level.CRITICAL, Level.HIGH, Level.MEDIUM, Level.LOW, Level.UNKNOWN)
 # How many targets are few. With more, the newest jobs are asked one by one, and a page is soon full.
@@ -30,7 +30,6 @@ FEW_RATED = 2_000  # each costs a look at its row
 FEW_NAMED = 20_000  # the index has their jobs beside them
 COUNTED_JOBS = 100  # how far a page counts: "3 jobs match", or "100 or more"
 UNLISTED = ("submitted", "rejected", "warnings", "ports")  # columns of a job that may be long and that no list shows
-_LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +53,18 @@ class JobFilters:
     owner: str | None = None  # a user's name
     address: str | None = None  # an address that a target was scanned at, or refused for
     text: str | None = None  # how the text of a target begins
+    service: str | None = None  # these four are of one target; `selectors/terms.py` says how they are meant
+    product: str | None = None
+    cert: str | None = None
+    finding: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """What a target is to have, by kind."""
+        texts = {kind.value: getattr(self, kind.value) for kind in TermKind}
+        return {kind: text for kind, text in texts.items() if text is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +82,7 @@ class HistoryRow:
     job: ScanJob
     done: int
     levels: Mapping[str, int]
+    found: FoundHosts | None = None  # if something was asked for that targets have
 
     @property
     def day(self) -> date:
@@ -117,19 +127,24 @@ def history_page(
     after: JobPosition | None = None,
     limit: int,
 ) -> HistoryPage:
-    """The newest jobs, those older than a position, or those next newer than one. As many queries as listed_jobs()."""
+    """The newest jobs, those older than a position, or those next newer than one. As many queries as listed_jobs(),
+    and two more for the hosts that were found."""
     jobs = _filtered_jobs(visible_jobs(user), filters)
     jobs = newer_jobs(jobs, than=after) if after else older_jobs(jobs, than=before)
     inputs = {"first": KT("submitted__0"), "second": KT("submitted__1"), "third": KT("submitted__2")}
     jobs = jobs.select_related("owner").prefetch_related("tags").defer(*UNLISTED).annotate(**inputs)
-    found = list(jobs[: limit + 1])
-    page, has_more = found[:limit], len(found) > limit
+    read = list(jobs[: limit + 1])
+    page, has_more = read[:limit], len(read) > limit
     if after:
         page.reverse()
     done, levels = _job_counts(page)
+    found_hosts = hosts_with([job.pk for job in page], filters.wanted) if filters.wanted and page else {}
     first, last = (_position(page[0]), _position(page[-1])) if page else (None, None)
     return HistoryPage(
-        rows=[HistoryRow(job=job, done=done[job.pk], levels=worst_first(levels[job.pk])) for job in page],
+        rows=[
+            HistoryRow(job=job, done=done[job.pk], levels=worst_first(levels[job.pk]), found=found_hosts.get(job.pk))
+            for job in page
+        ],
         newer=first if (has_more if after else before) else None,
         older=last if (has_more or after) else None,
     )
@@ -189,6 +204,8 @@ def _filtered_jobs(jobs: QuerySet[ScanJob], filters: JobFilters) -> QuerySet[Sca
         jobs = _with_targets(jobs, TargetResult.objects.filter(risk_level=filters.risk), few=FEW_RATED)
     if filters.text is not None:
         jobs = _with_targets(jobs, targets_beginning(filters.text), few=FEW_NAMED)
+    if filters.wanted:
+        jobs = jobs_with(jobs, filters.wanted)
     if filters.tag is not None:
         jobs = jobs.filter(pk__in=JobTag.objects.filter(name=filters.tag).values("job"))
     if filters.address is not None:
@@ -212,8 +229,8 @@ def targets_beginning(text: str) -> QuerySet[TargetResult]:
     scheme, _, rest = text.rpartition("://")
     host, tail = _split_host(rest, ends=r"[/:?#]" if scheme else r"[/?#]")
     if not tail and not scheme:
-        return TargetResult.objects.filter(_begins("host", host))
-    is_host = Q(host=host) if tail else _begins("host", host)
+        return TargetResult.objects.filter(begins("host", host))
+    is_host = Q(host=host) if tail else begins("host", host)
     return TargetResult.objects.filter(is_host, target__startswith=text)
 
 
@@ -224,13 +241,6 @@ def _split_host(text: str, *, ends: str) -> tuple[str, str]:
         return bracketed[1].lower(), bracketed[2]
     host = re.split(ends, text, maxsplit=1)[0]
     return host.lower(), text[len(host) :]
-
-
-def _begins(column: str, text: str) -> Q:
-    """How a column begins, in the words that the database answers from an index: SQLite has none for LIKE."""
-    if connection.vendor == "sqlite":
-        return Q(**{f"{column}__gte": text, f"{column}__lte": text + _LAST_CHARACTER})
-    return Q(**{f"{column}__startswith": text})
 
 
 def recent_jobs(user: User | AnonymousUser, limit: int = 10) -> QuerySet[ScanJob]:

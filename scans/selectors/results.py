@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from scans.core import wire
 from scans.models import OPEN_STATES, RescoredVerdict, ScanJob, TargetResult
 from scans.selectors.rescored import rescored_verdicts
+from scans.selectors.terms import Wanted, results_with
 from scans.selectors.waivers import WaiversInForce, marked_findings, waivers_in_force
 
 STREAMED_ROWS = 50  # at a time; a row with a thousand ports is some 100 kB
@@ -23,6 +24,7 @@ class ResultFilters:
 
     risk: str | None = None
     outcome: str | None = None
+    wanted: Wanted = field(default_factory=dict)  # what a target is to have, by kind of term
 
 
 def listed_results(
@@ -31,6 +33,7 @@ def listed_results(
     """A page of the finished targets behind this ordinal, and the ordinal at which it ends; None on the last page."""
     columns = {"risk_level": filters.risk, "state": filters.outcome}
     rows = finished_targets(job).filter(**{name: value for name, value in columns.items() if value is not None})
+    rows = results_with(rows, job, filters.wanted)
     found = list(rows.filter(ordinal__gt=after)[: limit + 1])
     page = numbered_results(job, found[:limit], waivers_in_force())
     return page, page[-1]["ordinal"] if len(found) > limit else None

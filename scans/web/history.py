@@ -19,8 +19,9 @@ from django.views.decorators.http import require_GET
 
 from scans import selectors
 from scans.core.targets import unmap
-from scans.models import MAX_LABEL_CHARS, MAX_TAG_CHARS, JobState
+from scans.models import MAX_LABEL_CHARS, MAX_TAG_CHARS, JobState, TermKind
 from scans.selectors.history import COUNTED_JOBS, JobFilters, JobPosition, count_jobs, history_page, without_filter
+from scans.web.search import SearchError, parse_search
 
 PAGE_JOBS = 25
 MAX_TEXT_CHARS = 200
@@ -36,7 +37,7 @@ POSITION = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?Z),(\d{1,18})
 NAMES = {
     "level": ("level", ("risk",)), "outcome": ("outcome", ("outcome",)), "state": ("state", ("state",)),
     "from": ("first day", ("created_after",)), "to": ("last day", ("created_before",)), "tag": ("tag", ("tag",)),
-    "label": ("label", ("label",)), "q": ("target", ("text",)), "address": ("address", ("address",)),
+    "label": ("label", ("label",)), "q": ("search", ("text", *TermKind.values)), "address": ("address", ("address",)),
     "owner": ("owner", ("owner",)),
 }  # fmt: skip
 API_NAMES = {"text": "q"}  # the others are called the same
@@ -71,6 +72,23 @@ class DayField(forms.DateField):
             raise forms.ValidationError(f"{str(value)[:40]} is no day: write it as 2026-11-24.") from error
 
 
+class SearchField(forms.CharField):
+    """How a target begins, and what was found there: `search.py` has the language."""
+
+    def __init__(self, **options: Any) -> None:
+        words = {"size": "34", "placeholder": "www or product:nginx 1.2", "spellcheck": "false", "autocapitalize": "off"}
+        super().__init__(widget=_input("search", **words), **options)
+
+    def clean(self, value: Any) -> str:
+        """The text as it was typed, if it can be read."""
+        text: str = super().clean(value)
+        try:
+            parse_search(text)
+        except SearchError as error:
+            raise forms.ValidationError(str(error)) from error
+        return text
+
+
 class PositionField(forms.CharField):
     """Where a page begins, as its links say it: a time and a job's number."""
 
@@ -93,7 +111,7 @@ def _refuse() -> JobPosition:
 class HistoryForm(forms.Form):
     """The filters. What cannot be meant is an error: left out silently, it would show more than was asked for."""
 
-    q = forms.CharField(required=False, max_length=MAX_TEXT_CHARS, label="Target begins", widget=_input("search", size="24"))
+    q = SearchField(required=False, max_length=MAX_TEXT_CHARS, label="Target begins, or what was found")
     address = AddressField(required=False, max_length=60, label="Scanned address", widget=_input(size="16"))
     label = forms.CharField(required=False, max_length=MAX_LABEL_CHARS, label="Label begins", widget=_input(size="14"))
     tag = forms.CharField(required=False, max_length=MAX_TAG_CHARS, label="Tag", widget=_input(size="10"))
@@ -139,9 +157,12 @@ class HistoryForm(forms.Form):
         """The valid form as the selector takes it."""
         data = self.cleaned_data
         columns = {"state": "state", "outcome": "outcome", "risk": "level", "label": "label", "tag": "tag", "owner": "owner"}
-        columns |= {"address": "address", "text": "q"}
+        columns |= {"address": "address"}
+        text, wanted = parse_search(data["q"])
         return JobFilters(
             **{column: data.get(name) or None for column, name in columns.items()},
+            **wanted,
+            text=text or None,
             created_after=_midnight(data["from"]),
             created_before=_midnight(data["to"] + timedelta(days=1)) if data["to"] else None,
         )

@@ -12,7 +12,7 @@ import pytest
 from scans.api.export import CSV_COLUMNS
 from scans.models import TargetResult
 from scans.selectors import results
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_services, make_source
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +70,30 @@ def test_results_are_filtered_by_level_and_outcome(client, job, query, expected)
     assert ordinals(client.get(f"/scan/{job.token}/results?{query}").json()) == expected
 
 
-@pytest.mark.parametrize("query", ["cursor=-1", "cursor=1234567890", "limit=0", "risk=bad", "outcome=scanned", "page=2"])
+def test_results_are_filtered_by_what_was_found_there(client):
+    job = make_job("127.66.0.1", "127.66.0.2", "127.66.0.3")
+    *services, _ = make_services()
+    for n, (said, state) in enumerate(((services, None), (services[1:2], "scanned"), ([], None)), start=1):
+        make_result(make_report(f"127.66.0.{n}", make_address(f"127.66.0.{n}", services=said)), job=job, state=state)
+    for query, expected in {
+        "service=http": [0],  # the second waits for its words
+        "service=HTTPS&cert=*.invalid&product=nginx": [0],
+        "product=nginx 1.2&finding=ACC-003": [0],
+        "finding=EXP-001&outcome=done": [0],
+        "cert=example.invalid": [],
+        "service=telnet": [],
+    }.items():
+        assert ordinals(client.get(f"/scan/{job.token}/results?{query}").json()) == expected, query
+    row = job.targets.get(ordinal=1)
+    row.state, row.finished_at = "done", row.scanned_at
+    row.save()
+    document = client.get(f"/scan/{job.token}/results?service=http&limit=1").json()
+    assert (ordinals(document), ordinals(client.get(document["next"]).json())) == ([0], [1])
+
+
+@pytest.mark.parametrize(
+    "query", ["cursor=-1", "cert=*.", "service=", "cursor=1234567890", "limit=0", "risk=bad", "outcome=scanned", "page=2"]
+)
 def test_a_parameter_that_cannot_be_meant_is_a_422(client, job, query):
     reply = client.get(f"/scan/{job.token}/results?{query}")
     assert [error["pointer"] for error in reply.json()["errors"]] == [f"/{query.partition('=')[0]}"]

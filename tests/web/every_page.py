@@ -183,6 +183,8 @@ PAGES = (
     Page(name="host, error", path=_host("error")),
     Page(name="host, refused", path=_host("refused")),
     Page(name="history", path=_fixed("/history")),
+    Page(name="history, by what was found", path=_fixed("/history?q=finding:EXP-001")),
+    Page(name="history, a search that cannot be meant", path=_fixed("/history?q=servce:x"), status=422),
     Page(name="history, nothing found", path=_fixed("/history?q=no-such-job")),
     Page(name="dashboard", path=_fixed("/dashboard")),
     Page(name="waivers", path=_fixed("/waivers?rule=EXP-008&scope=127.66.0.7&port=3306")),

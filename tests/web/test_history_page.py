@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
@@ -16,7 +17,17 @@ from hypothesis import strategies as st
 
 from scans.models import JobState, JobTag, ScanJob, TargetResult
 from scans.selectors import history as selector
-from tests.factories import make_address, make_failure, make_job, make_report, make_result
+from scans.selectors import terms as selector_terms
+from tests.factories import (
+    SELF_SIGNED,
+    make_address,
+    make_failure,
+    make_job,
+    make_report,
+    make_result,
+    make_service,
+    make_services,
+)
 from tests.web.browser import overflow
 from tests.web.policy import POLICY, inline_parts, policy_of
 from tests.web.reading import text_of
@@ -195,6 +206,147 @@ def test_days_are_ruled_off_and_named(client):
         make_job("127.66.0.1", created_at=NOON - timedelta(hours=hours))
     days = re.findall(r'scope="rowgroup" colspan="7">(.*?)<', page_of(client))
     assert days == ["Saturday, 31 January 2026", "Friday, 30 January 2026"]
+
+
+# --- What was found ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found_jobs():
+    """Two jobs in which something was found, of two hosts each, and one in which nothing was."""
+    redis, ssh = make_service(6379, "Redis", access="PING answered PONG"), make_service(22, "SSH", product="OpenSSH")
+    for n, version in enumerate(("1.24.0", "1.8.1")):
+        job = make_job("127.66.0.1", "127.66.0.2", label=f"nginx {version}", created_at=NOON + timedelta(hours=n))
+        tls = replace(SELF_SIGNED, names=(f"shop{n}.example.invalid", "*.example.invalid"))
+        web = make_service(443, "HTTP", product="nginx", version=version, is_tls=True, tls=tls)
+        make_result(make_report("127.66.0.1", make_address("127.66.0.1", services=[web, *[ssh, redis][n:]])), job=job)
+        make_result(make_report("127.66.0.2", make_address("127.66.0.2", services=[ssh])), job=job)
+    make_result(make_report("127.66.0.3", make_address("127.66.0.3")), job=make_job("127.66.0.3", label="nothing"))
+
+
+BOTH, OLD, NEW = ["nginx 1.8.1", "nginx 1.24.0"], ["nginx 1.24.0"], ["nginx 1.8.1"]
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("service:redis", BOTH),
+        ("SERVICE: Redis", BOTH),
+        ("service:red", []),
+        ("service:https", BOTH),
+        ("service:tls", BOTH),
+        ("product:nginx", BOTH),
+        ("product:NGINX 1.2", OLD),
+        ("product:nginx 1.8.1", NEW),
+        ("product:ginx", []),
+        ("product:%", []),
+        ("product:ngin_", []),
+        ('product:"nginx 1.8" service:https', NEW),
+        ("cert:shop0.example.invalid", OLD),
+        ("cert:Shop0.Example.invalid.", OLD),
+        ("cert:*.example.invalid", BOTH),
+        ("cert:*.invalid", BOTH),
+        ("cert:example.invalid", []),
+        ("cert:*.shop0.example.invalid", []),
+        ("cert:*.ample.invalid", []),
+        ("finding:ACC-001", BOTH),
+        ("finding:access without auth", BOTH),
+        ("finding:EXP-00", []),
+        ("finding:EXP-008", []),
+        ("service:ssh product:nginx", OLD),  # of one host, and not of any two of a job
+        ("product:openssh service:redis", OLD),
+        ("product:nginx cert:shop1.example.invalid service:redis finding:acc-001", NEW),
+        ("127.66.0 service:redis", BOTH),
+        ("127.66.9 service:redis", []),
+        ("127.66.0.3", ["nothing"]),
+        ("dead:beef::", []),
+        ("https://127.66.0.1", []),
+        ("service:redis\u202e", BOTH),
+    ],
+    ids=ascii,
+)
+def test_jobs_are_found_by_what_was_found_and_the_api_finds_the_same(client, found_jobs, monkeypatch, q, found):
+    for few in (selector_terms.FEW_FOUND, 0):  # the two ways to look for them
+        monkeypatch.setattr(selector_terms, "FEW_FOUND", few)
+        page = page_of(client, q=q)
+        assert names(page) == found
+        if found:
+            reply = client.get(link(page, "as JSON"))
+            assert [job["label"] for job in reply.json()["scans"]] == found
+
+
+@pytest.mark.parametrize(
+    ("q", "reason"),
+    [
+        ("servce:redis", "There is no servce: to search by. What was found is searched by service:, product:, cert: and"),
+        ("x localhost:80", "There is no localhost: to search by."),
+        ("service:", "service: has no value. Write it as service:redis."),
+        ("service: product:x", "service: has no value."),
+        ('product:""', "product: has no value. Write it as product:nginx 1.2."),
+        ("product:\u202e\u200b", "product: has no value."),
+        ("cert:*.", "cert: has no value."),
+        ("service:redis service:ssh", "service: is there twice; one target is searched for, by one of each."),
+        ("service:redis host7", "service: takes no spaces, as in service:redis. How a target begins comes first."),
+        ('product:"a" b', "belongs to nothing. How a target begins comes first."),
+        ("<b>:x <i>:y z" + "z" * 60 + ":x", "There is no " + "z" * 40 + ": to search by."),
+    ],
+    ids=ascii,
+)
+def test_a_search_that_cannot_be_meant_says_what_would_be_right(client, found_jobs, q, reason):
+    page = page_of(client, 422, q=q)
+    assert reason in text_of(page)
+    assert names(page) == []
+
+
+def test_a_row_leads_to_the_hosts_that_were_found_and_says_when_there_are_more(client, found_jobs):
+    page = page_of(client, q="service:ssh")
+    assert re.findall(r'Found at <a href="[^"]*/hosts/(\d)"><bdi>([^<]*)', page) == [
+        ("2", "127.66.0.2"),
+        ("1", "127.66.0.1"),
+    ]
+    assert "and more" not in text_of(page)
+    job = make_job(*(f"127.66.1.{n}" for n in range(5)), label="many")
+    for n in range(5):
+        seen = make_address(f"127.66.1.{n}", services=[make_service(22, "SSH")])
+        make_result(make_report(f"127.66.1.{n}", seen), job=job)
+    assert "Found at 127.66.1.0 , 127.66.1.1 , 127.66.1.2 and more" in " ".join(
+        text_of(page_of(client, q="service:ssh")).split()
+    )
+    assert "Found at" not in page_of(client, q="127.66")
+
+
+def test_hostile_names_are_searched_for_and_shown_as_text(client):
+    name = "<script>alert(1)</script>.\u202einvalid"
+    tls = replace(SELF_SIGNED, names=(name, "x" * 10_000 + ".invalid"))
+    web = make_service(443, "HTTP", product="a\x00b' OR 1=1 --", is_tls=True, tls=tls)
+    make_result(make_report("127.66.0.1", make_address(services=[web])), job=make_job("127.66.0.1", label="odd"))
+    for q in ("product:a b' OR", "cert:<script>alert(1)</script>.invalid", "cert:<script>alert(1)</script>. invalid"):
+        page = client.get("/history", {"q": q}).content.decode()
+        assert "<script>alert" not in page
+    assert names(page_of(client, q="product:a b' or 1=1")) == ["odd"]
+    assert names(page_of(client, q="product:a' or")) == []
+    assert client.get("/history", {"q": "product:a\x00b"}).status_code == 422
+
+
+def test_others_jobs_are_not_found_by_what_was_found_in_them(server_profile, client, django_user_model, found_jobs):
+    client.force_login(User.objects.create_user("bob"))
+    assert names(page_of(client, q="service:redis")) == []
+    assert client.get("/scans?service=redis").json()["scans"] == []
+    client.force_login(User.objects.create_user("carol", is_staff=True))
+    assert names(page_of(client, q="service:redis")) == BOTH
+
+
+def test_a_search_takes_as_many_queries_however_much_is_found(client, found_jobs):
+    counts = []
+    for more in (20, 0):
+        for q in ("service:ssh", "product:n service:https cert:*.invalid finding:acc-001"):
+            with CaptureQueriesContext(connection) as queries:
+                page_of(client, q=q)
+            counts.append(len(queries))
+        for _ in range(more):
+            services = [make_service(22, "SSH"), *make_services()[1:]]
+            make_result(make_report("127.66.0.1", make_address(services=services)), job=make_job("127.66.0.1"))
+    assert counts[:2] == counts[2:]
 
 
 # --- What a row says -----------------------------------------------------------------------------------------------

@@ -1,0 +1,112 @@
+"""What was found, asked over the whole history: services, products, names of certificates, findings.
+
+    service  the language, exactly: redis
+    product  how product and version begin: nginx, nginx 1.2
+    cert     a name of a certificate, exactly: www.example.org; and *.example.org, every name below example.org
+    finding  a rule by its id, or how its title begins: EXP-008, database
+
+Whoever asks for several asks for one target that has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from scans.core.risk import default_pack
+from scans.models import ResultTerm, ScanJob, TargetResult, TermKind, term_value
+
+FEW_FOUND = 20_000  # as many the index hands out at once; of more, the newest jobs are asked one by one
+SHOWN_HOSTS = 3  # of a job in a list
+_LAST_CHARACTER = "\U0010ffff"
+
+Wanted = Mapping[str, str]  # text by kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundHost:
+    """A target of a job that has what was asked for."""
+
+    number: int
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundHosts:
+    """The first few of a job."""
+
+    shown: tuple[FoundHost, ...] = ()
+    has_more: bool = False
+
+
+def may_be_found(kind: str, text: str) -> bool:
+    """Whether this asks for anything."""
+    return bool(term_value(kind, text.strip().removeprefix("*.") if kind == TermKind.CERT else text))
+
+
+def begins(column: str, text: str) -> Q:
+    """How a column begins, in the words that the database answers from an index: SQLite has none for LIKE."""
+    if connection.vendor == "sqlite":
+        return Q(**{f"{column}__gte": text, f"{column}__lte": text + _LAST_CHARACTER})
+    return Q(**{f"{column}__startswith": text})
+
+
+def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> QuerySet[ScanJob]:
+    """The jobs with a target that has all of this."""
+    terms, has_few = _terms(wanted)
+    if has_few:
+        return jobs.filter(pk__in=terms.values("job"))
+    return jobs.filter(Exists(terms.filter(job=OuterRef("pk"))))
+
+
+def results_with(results: QuerySet[TargetResult], job: ScanJob, wanted: Wanted) -> QuerySet[TargetResult]:
+    """Those of a job's results that have all of this."""
+    for kind, text in wanted.items():
+        results = results.filter(pk__in=ResultTerm.objects.filter(_is(kind, text), job=job).values("result"))
+    return results
+
+
+def hosts_with(jobs: Iterable[int], wanted: Wanted) -> dict[int, FoundHosts]:
+    """By job, the first targets that have all of this. Two queries, however many there are."""
+    terms, _ = _terms(wanted)
+    # A union of limited parts; neither SQLite nor Django lets a part have a limit of its own, so each picks by a subquery.
+    first = (terms.filter(job=job).order_by("result")[: SHOWN_HOSTS + 1].values("pk") for job in jobs)
+    parts = [ResultTerm.objects.filter(pk__in=picked).order_by().values_list("result") for picked in first]
+    keys = [key for (key,) in parts[0].union(*parts[1:])] if parts else []
+    found: dict[int, list[FoundHost]] = {}
+    rows = TargetResult.objects.filter(pk__in=keys).order_by("pk").values_list("job_id", "ordinal", "target")
+    for job_id, ordinal, target in rows:
+        found.setdefault(job_id, []).append(FoundHost(number=ordinal + 1, target=target))
+    return {
+        job_id: FoundHosts(shown=tuple(hosts[:SHOWN_HOSTS]), has_more=len(hosts) > SHOWN_HOSTS)
+        for job_id, hosts in found.items()
+    }
+
+
+def _terms(wanted: Wanted) -> tuple[QuerySet[ResultTerm], bool]:
+    """The terms of the rarest of these kinds, of results that have the others as well; and whether they are few."""
+    parts = [ResultTerm.objects.filter(_is(kind, text)) for kind, text in wanted.items()]
+    counts = [part[: FEW_FOUND + 1].count() for part in parts]
+    rarest = counts.index(min(counts))
+    terms = parts[rarest]
+    for other in (part for at, part in enumerate(parts) if at != rarest):
+        terms = terms.filter(Exists(other.filter(job=OuterRef("job"), result=OuterRef("result"))))
+    return terms, counts[rarest] <= FEW_FOUND
+
+
+def _is(kind: str, text: str) -> Q:
+    value = term_value(kind, text)
+    if kind == TermKind.PRODUCT:
+        said = begins("value", value)
+    elif kind == TermKind.CERT and text.strip().startswith("*."):
+        said = begins("value", term_value(kind, text.strip().removeprefix("*.")) + ".")
+    elif kind == TermKind.FINDING:
+        said = Q(
+            value__in=[value, *(rule.id.lower() for rule in default_pack().rules if rule.title.lower().startswith(value))]
+        )
+    else:
+        said = Q(value=value)
+    return Q(kind=kind) & said

@@ -1,0 +1,60 @@
+"""The words of the history's search box: how a target begins, then what was found there.
+
+shop.example.org product:nginx 1.2 cert:*.example.org     a value lasts until the next word with a colon
+product:"Server: x"                                       or stands in quotes
+"""
+
+from __future__ import annotations
+
+import re
+
+from scans.models import TermKind
+from scans.selectors import may_be_found
+
+# Not what begins a URL, nor an IPv6 address of letters.
+_QUALIFIER = re.compile(r'(?:^|(?<=\s))(?![a-f]{1,4}:)([A-Za-z]+):(?!//)\s*(?:"([^"]*)"(?=\s|$))?', re.ASCII)
+_WITHOUT_SPACE = (TermKind.SERVICE, TermKind.CERT)
+ALLOWED = "service:, product:, cert: and finding:"
+
+
+class SearchError(ValueError):
+    """A text that cannot be meant; the message says what is wrong, and what would be right."""
+
+
+def parse_search(text: str) -> tuple[str, dict[str, str]]:
+    """How a target begins, and what is wanted by kind; either may be empty. Raises SearchError."""
+    marks = list(_QUALIFIER.finditer(text))
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    wanted: dict[str, str] = {}
+    for mark, end in zip(marks, ends, strict=False):
+        name, quoted, plain = mark[1].lower(), mark[2], text[mark.end() : end].strip()
+        if name not in TermKind.values:
+            raise SearchError(f"There is no {mark[1][:40]}: to search by. What was found is searched by {ALLOWED}.")
+        if name in wanted:
+            raise SearchError(f"{name}: is there twice; one target is searched for, by one of each.")
+        if quoted is not None and plain:
+            raise SearchError(f'What stands behind {name}:"…" belongs to nothing. How a target begins comes first.')
+        wanted[name] = _checked(name, plain if quoted is None else quoted)
+    return text[: marks[0].start()].strip() if marks else text, wanted
+
+
+def search_text(kind: str, value: str) -> str:
+    """A value as the search box takes it. It may be anybody's words, so what would end it early is left out."""
+    value = value.partition('"')[0].strip()
+    return f'{kind}:"{value}"' if ":" in value else f"{kind}:{value}"
+
+
+def _checked(name: str, value: str) -> str:
+    if not may_be_found(name, value):
+        raise SearchError(f"{name}: has no value. Write it as {EXAMPLES[name]}.")
+    if name in _WITHOUT_SPACE and len(value.split()) > 1:
+        raise SearchError(f"{name}: takes no spaces, as in {EXAMPLES[name]}. How a target begins comes first.")
+    return value
+
+
+EXAMPLES = {
+    "service": "service:redis",
+    "product": "product:nginx 1.2",
+    "cert": "cert:www.example.org or cert:*.example.org",
+    "finding": "finding:EXP-008 or finding:database",
+}
