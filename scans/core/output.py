@@ -15,10 +15,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-CSV_FIELDS = ("target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary")
+CSV_FIELDS = (
+    "target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary", "services", "certificates",
+    "findings",
+)  # fmt: skip
 NDJSON_TYPE = "application/x-ndjson"
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 MAX_SHOWN_PORTS = 30
+MAX_CELL_NAMES = 20  # of one certificate; a spreadsheet's cell holds 32,767 characters
 Result = Mapping[str, Any]
 Writer = Callable[[Iterable[Result]], None]
 
@@ -30,6 +34,8 @@ _CELLS: dict[str, Callable[[Result], Any]] = {
     "open_ports": lambda result: " ".join(map(str, result["open_ports"])),
     "waived": lambda result: "; ".join(finding["title"] for finding in result["findings"] if finding.get("waiver")),
     "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
+    "services": lambda result: "; ".join(_service_words(result)),
+    "certificates": lambda result: "; ".join(_certificate_words(result)),
 }
 
 
@@ -59,6 +65,31 @@ def inert(cell: str) -> str:
 def _cell(result: Result, name: str) -> str:
     value = _CELLS[name](result) if name in _CELLS else result[name]
     return "" if value is None else inert(str(value))
+
+
+def _service_words(result: Result) -> Iterator[str]:
+    """What said what it is: "22 SSH OpenSSH 9.2p1", "443 HTTP (TLS) nginx"."""
+    for where, service in _services(result):
+        if service["protocol"]:
+            inside = " (TLS)" if service["is_tls"] and service["protocol"] != "TLS" else ""
+            yield " ".join(filter(None, (where, service["protocol"] + inside, service["product"], service["version"])))
+
+
+def _certificate_words(result: Result) -> Iterator[str]:
+    """For which names, and until when: "443 www.example.org, example.org until 2027-01-05T08:00:00Z"."""
+    for where, service in _services(result):
+        tls = service["tls"]
+        if tls and tls["not_after"]:
+            names = tls["names"][:MAX_CELL_NAMES]
+            more = f" and {tls['names_count'] - len(names)} more" if tls["names_count"] > len(names) else ""
+            yield f"{where} {', '.join(names) or tls['subject']}{more} until {tls['not_after']}"
+
+
+def _services(result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each with its port, and its address if the target has several."""
+    for address in result["addresses"]:
+        before = f"{address['address']} port " if len(result["addresses"]) > 1 else ""
+        yield from ((f"{before}{service['port']}", service) for service in address["services"])
 
 
 class _Echo:

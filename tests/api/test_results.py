@@ -6,13 +6,24 @@ import csv
 import io
 import json
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
 from scans.api.export import CSV_COLUMNS
 from scans.models import TargetResult
 from scans.selectors import results
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_services, make_source
+from tests.factories import (
+    SELF_SIGNED,
+    make_address,
+    make_failure,
+    make_job,
+    make_report,
+    make_result,
+    make_service,
+    make_services,
+    make_source,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -143,11 +154,28 @@ def test_the_csv_export_has_a_header_and_quotes_everything(client, job):
     assert (first["country"], first["error"]) == ("Germany", "")
 
 
+def test_the_csv_export_says_what_was_found_and_until_when_certificates_hold(client):
+    many = replace(SELF_SIGNED, names=tuple(f"n{n}.invalid" for n in range(100)), names_count=150)
+    nameless = replace(SELF_SIGNED, names=(), names_count=0)
+    further = (make_service(8443, "TLS", is_tls=True, tls=many), make_service(9443, "TLS", is_tls=True, tls=nameless))
+    one = make_result(make_report("127.66.0.1", make_address(services=[*make_services(), *further])))
+    (row,) = csv.DictReader(io.StringIO(exported(client, one.job, "csv"), newline=""))
+    assert row["services"] == ("22 SSH OpenSSH 9.2p1; 80 HTTP nginx 1.24.0; 443 HTTP (TLS); 6379 Redis; 8443 TLS; 9443 TLS")
+    shop, long, subject = row["certificates"].split("; ")
+    assert shop == "443 old-shop.invalid, www.old-shop.invalid until 2046-01-05T08:00:00Z"
+    assert (long.count("invalid"), long.endswith("n19.invalid and 130 more until 2046-01-05T08:00:00Z")) == (20, True)
+    assert subject == "9443 CN=old-shop.invalid until 2046-01-05T08:00:00Z"
+    assert row["findings"].startswith("Access without authentication confirmed; ")
+    ssh = make_service(22, "SSH")
+    seen = [make_address(address, services=[ssh]) for address in ("127.66.0.1", "127.66.0.2")]
+    two = make_result(make_report("two.invalid", *seen))
+    (row,) = csv.DictReader(io.StringIO(exported(client, two.job, "csv"), newline=""))
+    assert row["services"] == "127.66.0.1 port 22 SSH; 127.66.0.2 port 22 SSH"
+
+
 @pytest.mark.parametrize("said", ['=HYPERLINK("http://x.invalid")', "+1", "-1", "@SUM(A1)", "=1\t2"])
 def test_what_a_source_says_is_no_formula(client, said):
     facts = make_source().facts
-    from dataclasses import replace
-
     source = make_source(facts=replace(facts, isp=said, country=said))
     row = make_result(make_report("127.66.0.1", make_address("127.66.0.1", sources=[source])))
     cells = [cell for line in csv.reader(io.StringIO(exported(client, row.job, "csv"), newline="")) for cell in line]
