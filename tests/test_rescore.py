@@ -245,7 +245,7 @@ def test_an_interrupted_run_goes_on_where_it_was(rules, monkeypatch):
 
 def test_as_many_queries_a_batch_however_many_results(django_assert_max_num_queries):
     many(40)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(18):
         list(rescore.rescore(lay_over(RULES), RULES, Selection(), origin=COMMAND_LINE))
 
 
