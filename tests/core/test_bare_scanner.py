@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from scans.core import __main__ as bare_scanner
+from scans.core.risk import default_pack
 from tests.fakes import wait_until
 from tests.patience import AGES, PATIENCE
 from tests.servers import listening, refusing
@@ -162,7 +163,7 @@ def test_an_operators_rules_rate_here_too_and_bad_ones_stop_it(tmp_path):
         scan = ["127.0.0.1", "no.such.invalid", "10.0.0.1", "--ports", str(port), "--format", "json"]
         results = json.loads(run(*scan, RISK_RULES=str(own)).stdout)
     assert [(result["risk_score"], result["risk_level"]) for result in results[:2]] == [(52, "high"), (0, "unknown")]
-    version = f"1+{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}"
+    version = f"{default_pack().version}+{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}"
     assert {result["ruleset_version"] for result in results} == {version}  # also of those that could not be scanned
     own.write_text("rules:\n  - {id: EXP-001, points: 50}\n")
     ended = run("127.0.0.1", RISK_RULES=str(own))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.core.risk import gather, rate
+from scans.core.risk import default_pack, gather, rate
 from scans.core.summary.deterministic import failed, summarise
 from scans.core.types import (
     AddressReport,
@@ -182,7 +182,7 @@ def test_a_scanned_host_in_full():
             }
         ],
         "risk_score": 34,
-        "ruleset_version": "1",
+        "ruleset_version": default_pack().version,
         "findings": verdict_dict(REPORTS["open"].verdict)["findings"],
         "completeness": {
             "ports_answered": 3, "ports_tested": 4, "sources_answered": 1, "sources_asked": 1,

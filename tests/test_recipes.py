@@ -1,0 +1,70 @@
+"""The recipes of CONTRIBUTING.md hold: the suite follows their steps in a copy of the project."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scans.core.risk import default_pack
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+LEFT_OUT = shutil.ignore_patterns(".*", "data", "staticfiles", "__pycache__", "node_modules", "screenshots")
+RULE_TESTS = ["test_pack.py", "test_scorer.py", "test_worked_addresses.py"]
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """The project as somebody who works on it has it."""
+    return Path(shutil.copytree(ROOT, tmp_path / "project", ignore=LEFT_OUT))
+
+
+def recipe(heading: str) -> dict[str, str]:
+    """What a section tells to add: to which file, and which lines."""
+    (section,) = re.findall(rf"^## {heading}\n(.+?)(?=^## |\Z)", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^( *)```\w+ (\S+)\n(.+?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    return {file: re.sub(rf"^{indent}", "", lines, flags=re.MULTILINE) for indent, file, lines in blocks}
+
+
+def run(copy: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run([sys.executable, *argv], cwd=copy, env=env, capture_output=True, text=True, timeout=400)
+
+
+def run_tests(copy: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    return run(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests)
+
+
+def add(file: Path, lines: str) -> None:
+    file.write_text(file.read_text() + lines)
+
+
+@pytest.mark.timeout(900)  # it runs tests of its own, four programs in all
+def test_a_rule_is_added_as_the_recipe_says(copy):
+    told = recipe("Add a risk rule")
+    assert told.keys() == {"scans/core/risk/rules.yaml", "tests/core/risk/worked_addresses.yaml"}
+    tests = [f"tests/core/risk/{name}" for name in RULE_TESTS]
+    for file, lines in told.items():
+        add(copy / file, lines)
+    pack = copy / "scans/core/risk/rules.yaml"
+    version = f"{default_pack().version}-next"
+    pack.write_text(pack.read_text().replace(f'version: "{default_pack().version}"', f'version: "{version}"'))
+    assert run(copy, "docs/generate.py").returncode == 0
+
+    first = run_tests(copy, *tests)
+    assert re.findall(r"^FAILED \S+::(\w+)", first.stdout, re.MULTILINE) == [
+        "test_a_pack_that_says_anything_else_has_another_version"
+    ], first.stdout[-3000:]
+    (line,) = set(re.findall(rf"{re.escape(version)} [0-9a-f]{{64}}", first.stdout))
+    add(copy / "tests/core/risk/rulesets.txt", line + "\n")
+    second = run_tests(copy, *tests, "tests/test_docs.py::test_generated_pages_are_fresh")
+    assert second.returncode == 0, second.stdout[-3000:]
+    name = re.search(r"^- name: (.+)$", told["tests/core/risk/worked_addresses.yaml"], re.MULTILINE)[1]
+    assert f"[{name}] PASSED" in second.stdout
+    assert "| VUL-005 |" in (copy / "docs/risk.md").read_text()
