@@ -19,6 +19,7 @@ from scans.services.audit import SYSTEM
 from scans.services.cancel import cancel_job
 from scans.services.jobs import submit_scan
 from tests.factories import finish, make_job
+from tests.patience import PATIENCE
 from tests.services.test_jobs import request
 from tests.stack import ROOT
 from tests.threads import at_once
@@ -125,7 +126,7 @@ def test_the_service_takes_in_so_much_whoever_asks(limits, owner, name, limit, c
 @pytest.mark.django_db
 def test_nothing_new_is_taken_in_while_the_oldest_job_waits_too_long(limits, owner):
     limits.MAX_QUEUE_AGE_SECONDS = 600
-    job = make_job("8.8.8.8", created_at=timezone.now() - timedelta(seconds=590))
+    job = make_job("8.8.8.8", created_at=timezone.now() - timedelta(seconds=300))
     submit(owner)
     ScanJob.objects.filter(pk=job.pk).update(created_at=timezone.now() - timedelta(seconds=610))
     assert refused(owner).code == "queue_too_old"
@@ -230,7 +231,7 @@ def test_those_who_submit_at_the_same_moment_do_not_pass_the_last_place_together
 
     def work() -> None:
         try:
-            barrier.wait(20)
+            barrier.wait(PATIENCE)
             submit(owner)
             results.append(202)
         except AdmissionRefusedError as error:

@@ -22,6 +22,7 @@ from scans.checks import (
     refuse_foreign,
     secret_problems,
 )
+from tests.patience import AGES
 from tests.stack import ROOT, environment
 
 QUEUE = {"name": "scan", "workers": 2, "queue_limit": 2, "timeout": 60, "retry": 120}
@@ -196,7 +197,7 @@ def test_migrate_itself_refuses_a_foreign_file(database, tmp_path):
     path = database("CREATE TABLE scan_jobs (x)")
     env = environment(tmp_path / "data", SCAN_DB_PATH=str(path))
     ended = subprocess.run(
-        [sys.executable, "manage.py", "migrate"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "manage.py", "migrate"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=AGES
     )
     assert ended.returncode == 1
     assert "(scans.E007)" in ended.stderr

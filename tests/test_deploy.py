@@ -15,6 +15,7 @@ import pytest
 import yaml
 from django.core.management import get_commands
 
+from tests.patience import AGES
 from tests.stack import ROOT, free_port
 
 DEPLOY = ROOT / "deploy"
@@ -54,7 +55,7 @@ def test_systemd_finds_nothing_wrong(unit, tmp_path):
     text = unit.read_text().replace("/opt/ipscanner/.venv/bin/python", sys.executable)
     copy.write_text(text.replace("/opt/ipscanner", str(ROOT)))
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(copy)]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=AGES)
     said = [line for line in (ended.stdout + ended.stderr).splitlines() if unit.name in line]
     assert (ended.returncode, said) == (0, [])
 
@@ -140,7 +141,7 @@ def test_no_secret_has_a_default():
 def healthcheck(port: int, **changes: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PORT": str(port), **changes}
     argv = [sys.executable, str(DEPLOY / "healthcheck.py")]
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=AGES)
 
 
 @pytest.mark.django_db(transaction=True)

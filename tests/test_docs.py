@@ -16,6 +16,8 @@ import pytest
 from scans.models import WorkerHeartbeat
 from scans.services import heartbeats
 from scans.services.slices import run_slice
+from tests.fakes import wait_until
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 API = (ROOT / "docs/api.md").read_text()
@@ -93,7 +95,7 @@ def filled(word: str, known: dict[str, str]) -> str:
 
 def curl(*argv: str) -> tuple[str, dict[str, str], str]:
     """Status, headers and body of what a command replied."""
-    replied = subprocess.run([*argv, "-i"], capture_output=True, text=True, timeout=20, check=True)
+    replied = subprocess.run([*argv, "-i"], capture_output=True, text=True, timeout=PATIENCE, check=True)
     head, _, body = replied.stdout.replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.splitlines()
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -107,13 +109,8 @@ def test_the_python_of_the_api_page_works(live_server, monkeypatch):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     from scans.models import ScanJob
 
-    for _ in range(200):
-        if ScanJob.objects.exists():
-            run_slice()
-            break
-        import time
-
-        time.sleep(0.05)
-    printed, _ = process.communicate(timeout=20)
+    assert wait_until(ScanJob.objects.exists)
+    run_slice()
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert printed.startswith("127.0.0.1 low [")

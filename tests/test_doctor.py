@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from scans.models import RateBucket, ScanJob, TargetState, WorkerHeartbeat
 from scans.services import doctor, heartbeats
 from scans.services.doctor import Diagnosis, Finding, Severity, examine
 from tests.factories import make_job, make_report, make_result
+from tests.patience import AGES
 from tests.stack import ROOT, environment, free_port
 
 
@@ -61,7 +63,7 @@ def private(tmp_path, settings):
 def run(data_dir: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "manage.py", *arguments]
     env = environment(data_dir, **changes)
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=AGES)
 
 
 def test_the_command_says_what_is_wrong_and_its_exit_code_says_whether(tmp_path):
@@ -84,7 +86,7 @@ def test_the_command_says_what_is_wrong_and_its_exit_code_says_whether(tmp_path)
 def test_a_database_of_another_version_is_the_last_finding(tmp_path):
     env = environment(tmp_path)
     argv = [sys.executable, "manage.py", "migrate", "-v0", "auth"]
-    subprocess.run(argv, cwd=ROOT, env=env, check=True, timeout=60)
+    subprocess.run(argv, cwd=ROOT, env=env, check=True, timeout=AGES)
     document = json.loads(run(tmp_path, "doctor", "--json").stdout)
     assert document["findings"][-1]["check"] == document["checks"][-1] == "migrations"
     assert document["findings"][-1]["remedy"] == "Run manage.py migrate."
@@ -196,9 +198,10 @@ def test_a_database_without_its_log_is_found():
 
 
 @pytest.mark.django_db
-def test_a_clock_that_is_ahead_is_found():
+def test_a_clock_that_is_ahead_is_found(monkeypatch):
     assert found(doctor.clocks) == []
-    for seconds, severity in ((5, Severity.WARNING), (3600, Severity.ERROR)):
+    monkeypatch.setattr(doctor, "SKEW_ERROR", 1800.0)
+    for seconds, severity in ((900, Severity.WARNING), (3600, Severity.ERROR)):
         with worker():
             WorkerHeartbeat.objects.update(seen_at=timezone.now() + timedelta(seconds=seconds))
             (finding,) = doctor.clocks()
@@ -217,7 +220,7 @@ def test_no_workers_and_silent_ones_are_found():
             row = WorkerHeartbeat.objects.first()
             WorkerHeartbeat.objects.filter(pk=row.pk).update(seen_at=timezone.now() - timedelta(seconds=99))
             (finding,) = doctor.workers()
-    assert finding.what.startswith("A supervisor has been silent for 99")
+    assert re.match(r"A supervisor has been silent for (99|1\d\d) s", finding.what)
     assert f"pid {os.getpid()}" in finding.where
 
 

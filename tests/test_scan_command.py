@@ -10,6 +10,7 @@ import pytest
 
 from scans.models import ScanJob
 from tests.cluster import ROOT, child_environment, cluster
+from tests.patience import AGES
 from tests.servers import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", "scan", *arguments]
     env = child_environment(OFFLINE="1", **changes)
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=AGES, cwd=ROOT, env=env, check=False)
 
 
 def test_results_of_the_workers_are_printed_as_they_come():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ipscanner.logs import OneLineFormatter, SecretFilter
 from ipscanner.secret import load_or_create_secret
+from tests.patience import AGES
 from tests.stack import ROOT, environment
 
 READS = (
@@ -28,7 +29,7 @@ READ_BY_GUNICORN = {"WEB_CONCURRENCY"}
 def python(data_dir: Path, code: str, **changes: str) -> subprocess.CompletedProcess[str]:
     env = environment(data_dir, **changes)
     env |= {"SCAN_TREAT_AS_GLOBAL": changes.get("SCAN_TREAT_AS_GLOBAL", "")}
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=AGES)
 
 
 def setting(data_dir: Path, expression: str, **changes: str) -> str:
@@ -91,7 +92,7 @@ def test_the_server_profile_demands_a_login_and_passes_djangos_own_checks(tmp_pa
     server = {"PROFILE": "server", "ALLOWED_HOSTS": "scanner.invalid", "SCAN_TREAT_AS_GLOBAL": ""}
     env = environment(tmp_path, **server)
     argv = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=AGES)
     assert ended.returncode == 0, ended.stderr
     quotas = setting(tmp_path, "settings.QUOTAS", **server)
     assert quotas == "{'submit': (60, 60), 'preview': (120, 60), 'read': (600, 60), 'login': (30, 60)}"
@@ -129,7 +130,7 @@ def test_processes_that_start_together_get_one_secret(tmp_path):
     code = "from pathlib import Path; from ipscanner.secret import *; print(load_or_create_secret(Path('{}')))"
     argv = [sys.executable, "-c", code.format(tmp_path / "data" / "key")]
     running = [subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert len({process.communicate(timeout=30)[0] for process in running}) == 1
+    assert len({process.communicate(timeout=AGES)[0] for process in running}) == 1
 
 
 def test_a_file_that_holds_no_secret_is_refused_and_not_overwritten(tmp_path):

@@ -255,9 +255,8 @@ def sqlite_settings() -> Iterator[Finding]:
 
 def clocks() -> Iterator[Finding]:
     """This host, the database and the other hosts agree on the time."""
-    now = timezone.now()
-    database_now = clock.now()
-    skew = abs((database_now - now).total_seconds())
+    before, database_now, after = timezone.now(), clock.now(), timezone.now()  # to ask may take a while
+    skew = max((before - database_now).total_seconds(), (database_now - after).total_seconds())
     newest = WorkerHeartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
     ahead = (newest - database_now).total_seconds() if newest else 0.0  # heartbeats follow the database's clock
     for seconds, where in ((skew, "the database"), (ahead, "another host's heartbeat")):

@@ -14,6 +14,7 @@ from django.utils import timezone
 from scans.models import IdempotencyKey, ScanJob
 from scans.services.idempotency import IdempotencyInFlightError, body_digest, submit_once
 from tests.factories import make_job
+from tests.patience import PATIENCE
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +74,7 @@ def test_a_request_that_is_still_in_flight_is_a_409(client):
     IdempotencyKey.objects.create(owner_key="", key="one", body_digest=digest, created_at=timezone.now())
     reply = submit(client)
     assert (reply.status_code, reply.json()["code"]) == (409, "in_flight")
-    age(seconds=50)
+    age(seconds=20)
     assert submit(client).status_code == 409
     assert ScanJob.objects.count() == 0
 
@@ -128,10 +129,12 @@ def test_of_many_requests_at_the_same_moment_one_submits(live_server):
     start, replies = threading.Barrier(6), []
 
     def send() -> None:
-        start.wait(10)
-        replies.append(requests.post(f"{live_server.url}/scan", json=BODY, headers={"Idempotency-Key": "one"}, timeout=20))
+        start.wait(PATIENCE)
+        replies.append(
+            requests.post(f"{live_server.url}/scan", json=BODY, headers={"Idempotency-Key": "one"}, timeout=PATIENCE)
+        )
 
-    at_once(send, threads=6, most_seconds=30)
+    at_once(send, threads=6)
     assert {reply.status_code for reply in replies} <= {202, 409}
     tokens = {reply.json()["token"] for reply in replies if reply.status_code == 202}
     assert tokens == {ScanJob.objects.get().token}

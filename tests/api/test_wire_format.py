@@ -13,6 +13,7 @@ import pytest
 from scans.models import ScanJob
 from scans.services.slices import run_slice
 from tests.fakes import GERMAN_HOSTING, Answer, ip_api, service
+from tests.patience import PATIENCE
 from tests.servers import listening, public, refusing, silent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,12 +31,15 @@ RESULT = {
 NULLABLE = ("location", "country", "provider", "service_category", "recommendation")
 
 
+PATIENT = {"connect_timeout_seconds": PATIENCE, "read_timeout_seconds": PATIENCE, "grace_seconds": PATIENCE}
+
+
 @pytest.fixture
 def scan(client, settings):
     """Submit, work, read: the finished document."""
 
     def run(*targets: str, path: str = "/scan", base_url: str = "http://127.0.0.1:9", **body):
-        intel = replace(settings.SCANNER.intel, ip_api_base_url=base_url, grace_seconds=1)
+        intel = replace(settings.SCANNER.intel, ip_api_base_url=base_url, **PATIENT)
         settings.SCANNER = replace(settings.SCANNER, intel=intel)
         accepted = client.post(path, {"endpoints": targets, **body}, content_type="application/json")
         assert accepted.status_code == 202, accepted.content

@@ -28,6 +28,7 @@ from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, save_report, save_summary
 from tests.factories import make_address, make_failure, make_job, make_report, make_source
+from tests.patience import AGES
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = date(2020, 1, 1)
@@ -285,10 +286,10 @@ def test_savers_and_folders_at_once_lose_and_double_nothing():
     for thread in (*savers, *others):
         thread.start()
     for thread in savers:
-        thread.join(60)
+        thread.join(AGES)
     is_over.set()
     for thread in others:
-        thread.join(60)
+        thread.join(AGES)
     assert failures == []
     while aggregates.fold():
         pass

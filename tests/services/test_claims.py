@@ -23,6 +23,7 @@ from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
 from scans.services.results import Claimed, finish_job, hand_back, save_report
 from scans.services.specs import target_from_spec
+from tests.patience import PATIENCE
 from tests.servers import silent
 from tests.services.test_jobs import request
 from tests.threads import at_once
@@ -92,7 +93,7 @@ def test_a_slice_does_not_take_its_own_rows_again():
 @pytest.mark.django_db
 def test_any_list_of_ports_can_be_claimed():
     submit_scan(request("127.0.0.1", ports=tuple(range(1, 65536, 2))))
-    (item,) = [item for item in islice(claims.Claims(uuid4()).items(seconds=5), 1) if item]
+    (item,) = [item for item in islice(claims.Claims(uuid4()).items(seconds=PATIENCE), 1) if item]
     assert item.ports == tuple(range(1, 65536, 2))
 
 
@@ -146,7 +147,7 @@ def test_a_row_handed_back_is_uncounted_and_progress_is_kept():
     hand_back(claimed, Interrupted(known={ip_address("127.0.0.1"): probes}, has_progress=True, notes=("a note",)))
     row.refresh_from_db()
     assert unpack_probes(row.partial["addresses"]["127.0.0.1"]) == probes
-    (item,) = islice(claims.Claims(uuid4()).items(seconds=5), 1)
+    (item,) = islice(claims.Claims(uuid4()).items(seconds=PATIENCE), 1)
     assert (item.known, item.notes) == ({ip_address("127.0.0.1"): probes}, ("a note",))
 
 
@@ -269,7 +270,7 @@ def test_hosts_are_told_apart_by_their_process_namespace_too():
 
 
 def items_of(held: claims.Claims) -> list:
-    return list(islice(held.items(seconds=5), 100))
+    return list(islice(held.items(seconds=PATIENCE), 100))
 
 
 def failed_before(job: ScanJob, *ordinals: int, attempts: int = 1) -> None:
@@ -305,7 +306,7 @@ def test_a_target_that_cannot_be_read_ends_with_an_error_and_costs_its_neighbour
     job = submit_scan(request("127.0.0.1", "127.0.0.2", "127.0.0.3"))
     job.targets.filter(ordinal=1).update(spec={"kind": "of another version"})
     held = claims.Claims(uuid4())
-    found = [item.target.text for item in islice(held.items(seconds=5), 2)]
+    found = [item.target.text for item in islice(held.items(seconds=PATIENCE), 2)]
     assert found == ["127.0.0.1", "127.0.0.3"]
     row = job.targets.get(ordinal=1)
     assert (row.state, row.error_code, row.target) == ("error", "unreadable_target", "127.0.0.2")

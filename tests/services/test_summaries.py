@@ -15,6 +15,7 @@ from scans.services.reaper import reap
 from scans.services.slices import run_slice
 from scans.services.summaries import run_summaries
 from tests.fakes import Answer, service, wait_until
+from tests.patience import PATIENCE
 from tests.servers import listening, public
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +35,7 @@ def scan(client, settings):
     """Submit a public host with RDP and run the scan's slice; the words are still to come."""
 
     def run(base_url: str, *, path: str = "/ai-agent", **body) -> ScanJob:
-        ai = replace(settings.SCANNER.ai, api_key=KEY, base_url=base_url)
+        ai = replace(settings.SCANNER.ai, api_key=KEY, base_url=base_url, timeout_seconds=PATIENCE)
         settings.SCANNER = replace(settings.SCANNER, ai=ai, intel=replace(settings.SCANNER.intel, grace_seconds=0.2))
         with listening(RDP_HOST, 3389):
             body = {"ip_addresses": [RDP_HOST], "ports": [3389], **body}
@@ -132,5 +133,5 @@ def test_the_ai_cluster_writes_the_words(client, scan):
     with service(lambda _: sample("generate_ok_json")) as gemini:
         job = scan(gemini.base_url)
         with cluster("ai", GEMINI_API_KEY=KEY, GEMINI_BASE_URL=gemini.base_url):
-            assert wait_until(lambda: ScanJob.objects.get(pk=job.pk).is_finished, seconds=30)
+            assert wait_until(lambda: ScanJob.objects.get(pk=job.pk).is_finished)
     assert result(client, job)["ai"]["state"] == "written"

@@ -16,6 +16,7 @@ from scans.models import AuditEvent, IdempotencyKey, ScanJob
 from scans.services.idempotency import TAKE_OVER
 from scans.web import once
 from tests.factories import finish, make_job
+from tests.patience import PATIENCE
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
@@ -102,11 +103,12 @@ def test_a_press_while_the_first_never_ends_is_told_so_and_submits_nothing(clien
 
 
 @pytest.mark.django_db(transaction=True)
-def test_presses_at_the_same_moment_all_lead_to_one_job():
+def test_presses_at_the_same_moment_all_lead_to_one_job(monkeypatch):
+    monkeypatch.setattr(once, "WAIT_SECONDS", PATIENCE)
     start, places = threading.Barrier(4), []
 
     def press() -> None:
-        start.wait(20)
+        start.wait(PATIENCE)
         places.append(Client().post("/", {**FORM, "once": "one"}).get("Location"))
         connection.close()
 
