@@ -1,10 +1,11 @@
 """One process of many that share a budget; test_budgets.py starts ten of them on the test's database.
 
-    probe RATE ADDRESS PORT SECONDS   connect as fast as the grants allow; prints "time sent" as it goes
-    network RATE ADDRESSES PORT SECONDS   the same, with that rate for each network and none for all; more than one address
-    source NAME PER_MINUTE SECONDS    draw on a source's quota; prints the time of each grant
+    probe RATE ADDRESS PORT SECONDS LEAST MEETING   connect as fast as the grants allow; prints "time sent" as it goes
+    network RATE ADDRESSES PORT SECONDS LEAST MEETING   the same, with that rate for each network and none for all
+    source NAME PER_MINUTE SECONDS   draw on a source's quota; prints "time grants" before and after each draw
 
-It says "ready", and begins at the first line it reads.
+It says "ready", and begins at the first line it reads. Those that probe go on for so many seconds, and then until each of
+them has made the least number of connections, which it says by a file in the directory where they meet.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ import sys
 import threading
 import time
 from ipaddress import ip_address
+from pathlib import Path
+
+from tests.patience import PATIENCE
+
+PROCESSES = 10
 
 
-def probe(addresses: list[str], port: int, seconds: float, **rates: float) -> None:
+def probe(addresses: list[str], port: int, seconds: float, least: int, meeting: Path, **rates: float) -> None:
     from scans.core.options import ProbeOptions
     from scans.core.probe import HostPlan, ProbeEngine
     from scans.services.budgets import ProbeGrants
@@ -28,14 +34,22 @@ def probe(addresses: list[str], port: int, seconds: float, **rates: float) -> No
             plan = HostPlan(key=(number, address), address=address, ports=tuple(range(port, port + 8)), is_paced=True)
             engine.submit(plan)
     prober = threading.Thread(target=lambda: [None for _ in engine.run()], daemon=True)
+    began = time.monotonic()
+    print(began, 0, flush=True)
     prober.start()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while (lasted := time.monotonic() - began) < seconds or (_missing(meeting) and lasted < PATIENCE):
         grants.serve(ended, 0.05)
         print(time.monotonic(), engine.stats.sent, flush=True)
+        if engine.stats.sent >= least:
+            (meeting / str(os.getpid())).touch()
     engine.cancel()
     prober.join()
+    print(time.monotonic(), engine.stats.sent, flush=True)
     grants.end()
+
+
+def _missing(meeting: Path) -> int:
+    return PROCESSES - len(list(meeting.iterdir()))
 
 
 def source(name: str, per_minute: float, seconds: float) -> None:
@@ -43,8 +57,9 @@ def source(name: str, per_minute: float, seconds: float) -> None:
 
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if DatabaseBudget().draw(name, per_minute=per_minute) == 0:
-            print(time.monotonic(), 1, flush=True)
+        print(time.monotonic(), 0, flush=True)
+        granted = DatabaseBudget().draw(name, per_minute=per_minute) == 0
+        print(time.monotonic(), int(granted), flush=True)
         time.sleep(0.02)
 
 
@@ -55,9 +70,11 @@ if __name__ == "__main__":
     print("ready", os.getpid(), flush=True)
     sys.stdin.readline()
     match sys.argv[1:]:
-        case ["probe", rate, address, port, seconds]:
-            probe([address], int(port), float(seconds), per_second=float(rate), network_per_second=0)
-        case ["network", rate, addresses, port, seconds]:
-            probe(addresses.split(","), int(port), float(seconds), per_second=0, network_per_second=float(rate))
+        case ["probe", rate, address, port, seconds, least, meeting]:
+            rates = {"per_second": float(rate), "network_per_second": 0}
+            probe([address], int(port), float(seconds), int(least), Path(meeting), **rates)
+        case ["network", rate, addresses, port, seconds, least, meeting]:
+            rates = {"per_second": 0, "network_per_second": float(rate)}
+            probe(addresses.split(","), int(port), float(seconds), int(least), Path(meeting), **rates)
         case ["source", name, per_minute, seconds]:
             source(name, float(per_minute), float(seconds))

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import FloatField, Value
+from django.utils import timezone
 
 from scans.core.options import ProbeOptions
 from scans.core.probe import ProbeEngine
@@ -22,11 +24,11 @@ from scans.services.lines import BURST_SECONDS, draw, hand_back
 from scans.services.slices import run_slice
 from tests.cluster import ROOT, child_environment
 from tests.core.probe.driving import plan, states
+from tests.drawing import PROCESSES
 from tests.factories import make_job
 from tests.fakes import wait_until
+from tests.patience import AGES, PATIENCE
 from tests.servers import refusing
-
-PROCESSES = 10
 
 
 def together(*arguments: object, count: int = PROCESSES) -> list[list[tuple[float, int]]]:
@@ -46,7 +48,7 @@ def together(*arguments: object, count: int = PROCESSES) -> list[list[tuple[floa
             for process in running:
                 process.stdin.write("go\n")
                 process.stdin.flush()
-            outputs = [process.communicate(timeout=60)[0] for process in running]
+            outputs = [process.communicate(timeout=2 * PATIENCE)[0] for process in running]
         finally:
             for process in running:
                 process.kill()
@@ -54,36 +56,32 @@ def together(*arguments: object, count: int = PROCESSES) -> list[list[tuple[floa
     return [[(float(at), int(n)) for at, n in map(str.split, output.splitlines())] for output in outputs]
 
 
-def sent_by(samples: list[tuple[float, int]], at: float) -> float:
-    """How many had been sent at that moment, between two samples in proportion."""
-    before = max((s for s in samples if s[0] <= at), default=(at, 0))
-    after = min((s for s in samples if s[0] > at), default=before)
-    if after[0] == before[0]:
-        return before[1]
-    return before[1] + (after[1] - before[1]) * (at - before[0]) / (after[0] - before[0])
-
-
 # --- Many processes ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ten_processes_together_keep_to_the_rate_and_none_of_them_starves():
-    rate, seconds = 800, 8
+def test_ten_processes_together_keep_to_the_rate_and_none_of_them_starves(tmp_path):
+    rate, seconds, least = 800, 8, 200  # a third of what would be each one's share
     with refusing("127.66.21.1") as port:
-        samples = together("probe", rate, "127.66.21.1", port - 4, seconds)
-    begin, end = max(s[0][0] for s in samples) + 2.5, min(s[-1][0] for s in samples) - 0.2
-    shares = [sent_by(s, end) - sent_by(s, begin) for s in samples]
-    measured = sum(shares) / (end - begin)
-    print(f"{PROCESSES} processes made {measured:.0f} connects/s of {rate}; shares {sorted(round(s) for s in shares)}")
-    assert measured == pytest.approx(rate, rel=0.05)
-    assert min(shares) > sum(shares) / PROCESSES / 3
+        samples = together("probe", rate, "127.66.21.1", port - 4, seconds, least, tmp_path)
+    sent, lasted = sent_in_all(samples)
+    assert sum(sent) <= rate * (lasted + 2 * BURST_SECONDS)
+    assert min(sent) >= least
+
+
+def sent_in_all(samples: list[list[tuple[float, int]]]) -> tuple[list[int], float]:
+    """How many each process made, and how long they took together. How fast they come is the machine's affair."""
+    sent, lasted = [s[-1][1] for s in samples], max(s[-1][0] for s in samples) - min(s[0][0] for s in samples)
+    print(f"{PROCESSES} processes made {sum(sent) / lasted:.0f} connects/s for {lasted:.1f} s; of these each {sorted(sent)}")
+    return sent, lasted
 
 
 @pytest.mark.django_db(transaction=True)
 def test_ten_processes_together_keep_to_the_quota_of_a_source():
-    granted = sorted(at for sample in together("source", "ip-api", 60, 4) for at, _ in sample)
-    elapsed = granted[-1] - granted[0]
-    assert BURST + int(elapsed) - 1 <= len(granted) <= BURST + elapsed + 1  # one a second, after the first three
+    samples = together("source", "ip-api", 60, 4)
+    granted = sum(count for sample in samples for _, count in sample)
+    elapsed = max(s[-1][0] for s in samples) - min(s[0][0] for s in samples)
+    assert BURST <= granted <= BURST + elapsed + 1  # one a second, after the first three
 
 
 @pytest.mark.django_db(transaction=True)
@@ -105,7 +103,7 @@ def test_threads_that_draw_at_once_get_stretches_that_do_not_overlap():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(AGES)
     assert problems == []
     granted = len(stretches) / 100  # seconds of the line
     assert granted <= BURST_SECONDS + (time.monotonic() - began) + lines.HORIZON_SECONDS + 0.01
@@ -115,32 +113,50 @@ def test_threads_that_draw_at_once_get_stretches_that_do_not_overlap():
 # --- Drawing -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def still(monkeypatch) -> None:
+    """The database's clock stands."""
+    moment = timezone.now()
+    monkeypatch.setattr(lines, "_Now", lambda: Value(moment.timestamp(), output_field=FloatField()))
+    monkeypatch.setattr(lines.clock, "now", lambda: moment)
+
+
 @pytest.mark.django_db
+def test_a_draw_asks_the_clock_anew():
+    began, wait, ended = time.monotonic(), draw(50, per_second=100), time.monotonic()
+    assert -BURST_SECONDS - (ended - began) - 0.01 <= wait <= -BURST_SECONDS + 0.01
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_a_grant_after_a_pause_may_begin_at_once_and_the_next_begins_where_it_ends():
     first, second = draw(50, per_second=100), draw(20, per_second=100)
-    assert -BURST_SECONDS - 0.05 <= first <= 0
-    assert first + 0.5 - 0.1 <= second <= first + 0.5  # a little has passed in between
+    assert first == pytest.approx(-BURST_SECONDS, abs=1e-5)
+    assert second == pytest.approx(first + 0.5, abs=1e-5)
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_a_line_that_is_long_enough_takes_no_more_until_it_is_shorter():
     assert draw(150, per_second=100) is not None
     assert draw(1, per_second=100) is None
     hand_back(100, per_second=100)
-    assert draw(1, per_second=100) == pytest.approx(0.4, abs=0.1)
+    assert draw(1, per_second=100) == pytest.approx(0.4, abs=1e-5)
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_a_rate_below_one_a_second_is_kept_too():
     assert draw(1, per_second=0.5) is not None
     assert draw(1, per_second=0.5) is None
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_a_clock_that_was_ahead_stops_nobody():
     draw(1, per_second=100)
     RateBucket.objects.filter(name=lines.NAME).update(tokens=time.time() + 3600)
-    assert draw(1, per_second=100) == pytest.approx(0, abs=0.2)
+    assert draw(1, per_second=100) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.django_db
@@ -177,17 +193,17 @@ def test_probes_wait_while_the_database_is_slow_and_none_is_sent_without_a_grant
         engine.finish()
         found = []
         prober = threading.Thread(target=lambda: found.extend(r for batch in engine.run() for r in batch))
-        drawer = threading.Thread(target=lambda: (grants.serve(ended, 30), connection.close()))
+        drawer = threading.Thread(target=lambda: (grants.serve(ended, AGES), connection.close()))
         with transaction.atomic():  # on SQLite nobody else writes now
             for thread in (prober, drawer):
                 thread.start()
             turns = engine.stats.turns
             assert wait_until(lambda: engine.stats.turns > turns + 20)  # it waits without blocking
             assert engine.stats.sent == 0
-        prober.join(30)
+        prober.join(PATIENCE)
     ended.set()
     grants.wake()
-    drawer.join(30)
+    drawer.join(PATIENCE)
     assert states(found[0]) == {port: "closed"}
 
 

@@ -14,6 +14,7 @@ from scans.models import ScanJob
 from scans.services.slices import run_slice
 from scans.services.summaries import run_summaries
 from tests.fakes import Answer, service
+from tests.patience import PATIENCE
 from tests.servers import listening, public
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +47,7 @@ def test_no_canary_is_found_after_a_scan_with_failing_services(client, settings,
         settings.SCANNER = replace(
             settings.SCANNER,
             ai=replace(settings.SCANNER.ai, api_key=API_KEY, base_url=fake.base_url),
-            intel=replace(settings.SCANNER.intel, ip_api_base_url=fake.base_url, grace_seconds=1),
+            intel=replace(settings.SCANNER.intel, ip_api_base_url=fake.base_url, grace_seconds=PATIENCE),
         )
         targets = [
             public(30),

@@ -19,7 +19,8 @@ from scans.services.lines import BURST_SECONDS, draw_networks, forget_networks, 
 from scans.services.slices import run_slice
 from tests.core.probe.driving import plan
 from tests.factories import make_job
-from tests.test_budgets import PROCESSES, sent_by, together
+from tests.patience import AGES, PATIENCE
+from tests.test_budgets import sent_in_all, still, together  # noqa: F401 - a fixture
 
 HERE, THERE = "192.0.2.0/24", "2001:db8:1::/48"
 
@@ -29,17 +30,11 @@ def network_rows():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ten_processes_together_keep_to_the_rate_of_each_network_and_none_of_them_starves():
-    rate, seconds = 400, 8
-    samples = together("network", rate, "127.66.21.1,127.66.22.1", 1, seconds)
-    begin, end = max(s[0][0] for s in samples) + 2.5, min(s[-1][0] for s in samples) - 0.2
-    shares = [sent_by(s, end) - sent_by(s, begin) for s in samples]
-    measured = sum(shares) / (end - begin)
-    print(f"{PROCESSES} processes made {measured:.0f} connects/s of 2 x {rate}; shares {sorted(round(s) for s in shares)}")
-    assert measured == pytest.approx(2 * rate, rel=0.06)
-    assert min(shares) > sum(shares) / PROCESSES / 3
-    lasted = max(s[-1][0] for s in samples) - min(s[0][0] for s in samples)
-    assert sum(s[-1][1] for s in samples) <= 2 * rate * (lasted + BURST_SECONDS + lines.HORIZON_SECONDS)
+def test_ten_processes_together_keep_to_the_rate_of_each_network_and_none_of_them_starves(tmp_path):
+    rate, seconds, least = 400, 8, 200  # a third of what would be each one's share
+    sent, lasted = sent_in_all(together("network", rate, "127.66.21.1,127.66.22.1", 1, seconds, least, tmp_path))
+    assert sum(sent) <= 2 * rate * (lasted + BURST_SECONDS + lines.HORIZON_SECONDS)
+    assert min(sent) >= least
 
 
 @pytest.mark.django_db(transaction=True)
@@ -64,7 +59,7 @@ def test_threads_that_draw_for_many_networks_at_once_get_stretches_that_do_not_o
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(AGES)
     assert problems == []
     for network in networks:
         starts = sorted(at for of, at in granted if of == network)
@@ -76,19 +71,21 @@ def test_threads_that_draw_for_many_networks_at_once_get_stretches_that_do_not_o
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_each_network_has_a_line_of_its_own():
-    assert draw_networks({HERE: 0.5, THERE: 0.2}) == pytest.approx({HERE: -BURST_SECONDS, THERE: -BURST_SECONDS}, abs=0.01)
-    assert draw_networks({HERE: 0.7}) == pytest.approx({HERE: 0.4}, abs=0.1)
-    assert draw_networks({HERE: 0.1, THERE: 0.1}) == {HERE: None, THERE: pytest.approx(0.1, abs=0.1)}
+    assert draw_networks({HERE: 0.5, THERE: 0.2}) == pytest.approx({HERE: -BURST_SECONDS, THERE: -BURST_SECONDS}, abs=1e-5)
+    assert draw_networks({HERE: 0.7}) == pytest.approx({HERE: 0.4}, abs=1e-5)
+    assert draw_networks({HERE: 0.1, THERE: 0.1}) == {HERE: None, THERE: pytest.approx(0.1, abs=1e-5)}
     hand_back_networks({HERE: 0.7, "198.51.100.0/24": 1.0})
-    assert draw_networks({HERE: 0.1}) == pytest.approx({HERE: 0.4}, abs=0.1)
+    assert draw_networks({HERE: 0.1}) == pytest.approx({HERE: 0.4}, abs=1e-5)
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("still")
 def test_a_clock_that_was_ahead_stops_no_network():
     draw_networks({HERE: 0.1})
     network_rows().update(tokens=time.time() + 3600)
-    assert draw_networks({HERE: 0.1}) == pytest.approx({HERE: 0.0}, abs=0.1)
+    assert draw_networks({HERE: 0.1}) == pytest.approx({HERE: 0.0}, abs=1e-5)
 
 
 @pytest.mark.django_db
@@ -133,7 +130,7 @@ def test_a_slice_keeps_to_the_rate_of_a_network_and_hands_back_what_it_did_not_s
     run_slice()
     lasted = time.monotonic() - began
     assert job.targets.filter(state=TargetState.DONE).count() == 31
-    assert 600 / 200 - 2 * BURST_SECONDS < lasted < 5
+    assert lasted > 600 / 200 - 2 * BURST_SECONDS
     assert RateBucket.objects.get(name="network:127.66.23.0/24").tokens - time.time() <= 0.05
 
 
@@ -156,10 +153,10 @@ def test_many_networks_that_want_grants_share_their_draws():
     began = time.monotonic()
     prober.start()
     with CaptureQueriesContext(connection) as queries:
-        while prober.is_alive() and time.monotonic() - began < 30:
+        while prober.is_alive() and time.monotonic() - began < PATIENCE:
             grants.serve(ended, 0.05)
     lasted = time.monotonic() - began
-    prober.join(30)
+    prober.join(PATIENCE)
     assert len(found) == 150
     updates = [query for query in queries if query["sql"].startswith("UPDATE")]
     print(f"150 networks had {engine.stats.sent} connections in {lasted:.1f} s with {len(updates)} updates")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
+PATIENCE_MS = PATIENCE * 1000
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [  # otherwise the browser looks up its maker's hosts at every start
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -24,6 +28,15 @@ def watched(page: Any) -> Any:
     page.on("request", lambda sent: page.requested.append(sent.url))
     page.add_init_script(REPORT_VIOLATIONS)
     return page
+
+
+def wait_for(page: Any, holds: Callable[[], object]) -> None:
+    """Until something is so that the page itself does not show. The browser goes on meanwhile."""
+    for _ in range(int(PATIENCE * 10)):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not come to pass")
 
 
 def overflow(page: Any) -> int:

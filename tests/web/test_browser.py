@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from scans.core.types import Facts
 from scans.models import JobState, ScanJob, TargetState
 from tests.factories import make_address, make_failure, make_report, make_result, make_source
-from tests.web.browser import overflow
+from tests.web.browser import overflow, wait_for
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -31,7 +31,7 @@ def test_from_the_form_to_the_admin_without_one_complaint(page, live_server):
     job.state = JobState.RUNNING
     job.save()
     make_result(make_report("127.66.0.1", make_address(open_ports=[22, 6379])), job=job)
-    page.wait_for_selector("text=1 of 2 finished", timeout=5000)  # by htmx alone
+    page.wait_for_selector("text=1 of 2 finished")  # by htmx alone
     page.click("text='127.66.0.1'")
     page.wait_for_url("**/hosts/1")
     for summary in page.query_selector_all("summary"):
@@ -42,7 +42,7 @@ def test_from_the_form_to_the_admin_without_one_complaint(page, live_server):
 
     row = job.targets.get(state=TargetState.PENDING)
     make_result(make_report(row.target, make_address(open_ports=[443])), job=job)
-    page.wait_for_selector("text=Scope and provenance", timeout=5000)
+    page.wait_for_selector("text=Scope and provenance")
     asked = len(page.requested)
     page.wait_for_timeout(2500)
     assert len(page.requested) == asked, "a finished job is not asked about again"
@@ -106,5 +106,4 @@ def test_error_pages_look_like_the_others(page):
 def test_a_violation_would_be_noticed(page):
     page.goto("/")
     page.evaluate("document.body.setAttribute('style', 'color: red')")
-    page.wait_for_timeout(100)
-    assert any("CSP style-src" in text for text in page.complaints)
+    wait_for(page, lambda: any("CSP style-src" in text for text in page.complaints))

@@ -49,7 +49,7 @@ def session(world: World) -> list[dict[str, str]]:
     return [{"name": "sessionid", "value": client.cookies["sessionid"].value}]
 
 
-@pytest.mark.timeout(300)  # some fifty pages, each looked at four times, maybe on a busy machine
+@pytest.mark.timeout(3600)  # some fifty pages, each looked at four times, maybe on a very slow machine
 @pytest.mark.parametrize("is_admin", [False, True], ids=["site", "admin"])
 def test_every_page_keeps_what_all_pages_promise(chromium, live_server, world, session, is_admin):
     context = chromium.new_context(base_url=live_server.url, reduced_motion="reduce")

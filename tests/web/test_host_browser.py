@@ -144,14 +144,14 @@ def test_a_waiting_page_fills_in_by_itself_and_then_asks_no_more(page):
     page.goto(job.targets.get().get_absolute_url())
     assert page.is_visible("text=waits for a worker")
     job.targets.update(state=TargetState.LEASED)
-    page.wait_for_selector("text=A worker has this target in work", timeout=8000)
+    page.wait_for_selector("text=A worker has this target in work")
     row = make_result(make_report("127.66.0.1", make_address(open_ports=[22])), job=job, state=TargetState.SCANNED)
-    page.wait_for_selector("text=SSH reachable", timeout=8000)
+    page.wait_for_selector("text=SSH reachable")
     assert page.is_visible("[aria-label='Copy the nmap command']"), "the buttons of a report that came by a refresh work too"
     page.click("text=One by one")
     words = {**row.summary, "state": "written", "text": "SSH is open.", "model": "gemini-3.5-flash"}
     job.targets.update(state=TargetState.DONE, finished_at=row.scanned_at, summary=words)
-    page.wait_for_selector("text=Written by a model", timeout=8000)
+    page.wait_for_selector("text=Written by a model")
     assert page.is_visible(".every >> text=conn-refused"), "what was unfolded stays so"
     asked = len(page.requested)
     page.wait_for_timeout(2500)

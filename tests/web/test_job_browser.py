@@ -9,11 +9,10 @@ from scans.models import JobState, ScanJob, TargetState
 from scans.services.audit import Origin
 from scans.services.deletion import delete_job
 from tests.factories import make_address, make_failure, make_job, make_report, make_result, spread
-from tests.web.browser import overflow
+from tests.web.browser import overflow, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOP = "document.getElementById('t30').getBoundingClientRect().top"
-SOON = 6000  # milliseconds in which two polls come by, three times over
 
 
 def watched_job(*texts: str) -> ScanJob:
@@ -41,8 +40,8 @@ def test_a_job_fills_in_and_leaves_the_reader_where_they_are(page):
 
     make_result(make_report("127.66.0.2", make_address("127.66.0.2", open_ports=[22, 6379])), job=job)
     ScanJob.objects.filter(pk=job.pk).update(version=2)
-    page.wait_for_selector("#r2 >> text=done", timeout=SOON)
-    page.wait_for_selector("text=1 of 40 finished", timeout=SOON)
+    page.wait_for_selector("#r2 >> text=done")
+    page.wait_for_selector("text=1 of 40 finished")
     assert page.text_content("#said") == "0 % finished"
     assert page.evaluate("document.activeElement.id") == "t30"
     assert page.evaluate("document.getElementById('r30').dataset.mark") == "untouched", "its row was not replaced"
@@ -51,7 +50,7 @@ def test_a_job_fills_in_and_leaves_the_reader_where_they_are(page):
     assert page.evaluate(TOP) == pytest.approx(top, abs=2), "what is read stays where it is, though rows above have grown"
 
     make_result(make_report("127.66.0.30", make_address("127.66.0.30", open_ports=[443])), job=job)
-    page.wait_for_selector("#r30 >> text=done", timeout=SOON)
+    page.wait_for_selector("#r30 >> text=done")
     assert page.evaluate("document.activeElement.id") == "t30", "the focus comes back into the row that was replaced"
     assert page.complaints == []
 
@@ -61,7 +60,7 @@ def test_the_end_is_shown_once_and_asked_about_no_more(page):
     page.goto(job.get_absolute_url())
     for text in ("127.66.0.1", "127.66.0.2"):
         make_result(make_report(text, make_address(text, open_ports=[22])), job=job)
-    page.wait_for_selector("text=Scope and provenance", timeout=SOON)
+    page.wait_for_selector("text=Scope and provenance")
     asked = len(page.requested)
     page.wait_for_timeout(2500)
     assert len(page.requested) == asked
@@ -74,8 +73,7 @@ def test_a_job_in_which_nothing_happens_costs_empty_answers(page):
     statuses = []
     page.on("response", lambda answer: statuses.append(answer.status) if "shown=" in answer.url else None)
     page.goto(job.get_absolute_url())
-    page.wait_for_timeout(5000)
-    assert len(statuses) >= 2
+    wait_for(page, lambda: len(statuses) >= 2)
     assert set(statuses) == {204}
 
 
@@ -83,7 +81,7 @@ def test_an_open_page_of_a_deleted_job_says_so_and_stops_asking(page):
     job = watched_job("127.66.0.1")
     page.goto(job.get_absolute_url())
     delete_job(job, by=Origin(actor=None, via="test", address=None))
-    page.wait_for_selector("main > .notice >> text=This job was deleted.", timeout=SOON)
+    page.wait_for_selector("main > .notice >> text=This job was deleted.")
     asked = len(page.requested)
     page.wait_for_timeout(2500)
     assert len(page.requested) == asked
@@ -100,7 +98,7 @@ def test_a_job_is_cancelled_by_keyboard_alone(page):
     assert overflow(page) <= 0
     tab_to(page, "#confirm-cancel button")
     page.keyboard.press("Enter")
-    page.wait_for_selector("text=Cancelled", timeout=SOON)
+    page.wait_for_selector("text=Cancelled")
     assert ScanJob.objects.get().state == JobState.CANCELLED
     assert page.complaints == []
 

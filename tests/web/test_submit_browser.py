@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scans.models import ScanJob
-from tests.web.browser import overflow, watched
+from tests.web.browser import overflow, wait_for, watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GOOD_AND_BAD = "127.66.0.1\n127.1\n127.66.0.2\n"
@@ -79,10 +79,7 @@ def test_a_pause_in_typing_asks_once_and_an_older_question_is_given_up(page):
     held = []
     page.route("**/preview", lambda route: route.continue_() if held else held.append(route))  # the first never gets through
     page.fill("#id_targets", "127.66.0.0/30")
-    for _ in range(100):
-        if held:
-            break
-        page.wait_for_timeout(50)
+    wait_for(page, lambda: held)
     page.fill("#id_targets", "127.66.0.0/31")
     page.wait_for_selector("#go >> text=Scan 2 targets")
     assert [url.rsplit("/", 1)[1] for url in aborted] == ["preview"]

@@ -411,10 +411,10 @@ def test_a_long_or_senseless_wait_is_not_waited(fake, delay, waits):
 
 def test_a_wait_beyond_the_deadline_is_not_begun(fake, waits, monkeypatch):
     monkeypatch.setattr(gemini, "LONGEST_WAIT_SECONDS", 10 * AGES)
-    explain(fake, quota("200s"), sample("generate_ok_json"), timeout_seconds=PATIENCE)
+    explain(fake, quota("2000s"), sample("generate_ok_json"), timeout_seconds=PATIENCE)
     assert waits == []
-    explain(fake, quota("200s"), sample("generate_ok_json"), timeout_seconds=10 * AGES)
-    assert waits == [200]
+    explain(fake, quota("2000s"), sample("generate_ok_json"), timeout_seconds=10 * AGES)
+    assert waits == [2000]
 
 
 def test_a_quota_of_the_day_is_not_asked_again(fake):
