@@ -63,10 +63,11 @@ def measure(results: int, *, only: str) -> None:
     call_command("migrate", verbosity=0)
     began = time.monotonic()
     token = fill(results)
+    busy = fill_busy_jobs()
     seconds, jobs = time.monotonic() - began, results // TARGETS_A_JOB
     print(f"\n{connection.vendor}: {results:,} results in {jobs:,} jobs, built in {seconds:.0f} s")
     print(f"{'request':58} {'p50 ms':>8} {'p95 ms':>8} {'cpu ms':>8} {'queries':>8}")
-    requests = [("staff", *request) for request in paths(token).items()]
+    requests = [("staff", *request) for request in (paths(token) | busy).items()]
     requests += [("owner1", f"{name}, as its owner", path) for name, path in own_paths(token).items()]
     for user, name, path in requests:
         if only in name:
@@ -116,6 +117,41 @@ def fill(results: int) -> str:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
     return ScanJob.objects.order_by("pk")[jobs // 2].token
+
+
+def fill_busy_jobs() -> dict[str, str]:
+    """A finished job whose targets all have services and a strip of their own, and one of 1,000 targets that runs, half of
+    them seen; returns what their pages ask, at first and every two seconds."""
+    from dataclasses import replace
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from scans.models import JobState, TargetState, WorkerHeartbeat
+    from scans.selectors import RowFilters, RowOrder, job_progress, pace, row_slice
+    from scans.web.job_rows import Shown
+    from tests.factories import make_address, make_job, make_report, make_result, make_services, spread
+
+    served = make_job(*(f"https://served{n}.invalid/" for n in range(TARGETS_A_JOB)))
+    for n in range(TARGETS_A_JOB):
+        seen = make_address(f"127.65.255.{n}", services=make_services(), filtered=[9000 + n])
+        make_result(make_report(f"https://served{n}.invalid/", seen), job=served)
+    now = timezone.now()
+    running = make_job(*(f"running{n}.invalid" for n in range(1000)), state=JobState.RUNNING, started_at=now)
+    seen = make_address("127.65.254.1", services=make_services())
+    row = make_result(make_report("running0.invalid", seen), job=running, state=TargetState.SCANNED)
+    spread(row, running.targets.filter(ordinal__lt=500))
+    soon = now + timedelta(hours=1)  # a supervisor that beats, or every page would look for work left behind
+    WorkerHeartbeat.objects.create(kind="supervisor", host="bench", pid=1, started_at=now, seen_at=soon)
+    page = row_slice(running, RowFilters(), order=RowOrder.SUBMITTED, first=1)
+    progress = job_progress(running)
+    shown = Shown.now(running, progress, page, pace(running, progress))
+    news = {n: replace(shown, letters="l" * n + shown.letters[n:]) for n in (0, 1, TARGETS_A_JOB)}
+    return {
+        "a job's page, every target with services": f"/jobs/{served.token}",
+        "a running job's page, 1,000 targets": f"/jobs/{running.token}",
+        **{f"a running job's page asks again, {n} rows new": f"/jobs/{running.token}?shown={s}" for n, s in news.items()},
+    }
 
 
 def copy_targets(first: int, job: int, n: int) -> None:
@@ -303,13 +339,14 @@ def timed(path: str, *, user: str) -> tuple[list[float], float, int]:
     client = Client(HTTP_HOST="localhost")
     client.force_login(User.objects.get(username=user))
     settings.IS_LOCAL = user == "staff"  # in the local profile everybody sees everything
+    headers = {"HX-Request": "true"} if "shown=" in path else {}  # what a page asks by itself
     with CaptureQueriesContext(connection) as queries:
-        reply = client.get(path)
+        reply = client.get(path, headers=headers)
     count = len(queries)
-    if reply.status_code != 200:
+    if reply.status_code not in (200, 204):
         raise SystemExit(f"{path} answered {reply.status_code}")
     began = time.process_time()
-    times = [_milliseconds(lambda: client.get(path)) for _ in range(ROUNDS)]
+    times = [_milliseconds(lambda: client.get(path, headers=headers)) for _ in range(ROUNDS)]
     return times, 1000 * (time.process_time() - began) / ROUNDS, count
 
 
