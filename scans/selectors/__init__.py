@@ -65,6 +65,7 @@ from scans.selectors.rescored import other_verdicts, rescored_verdicts
 from scans.selectors.results import (
     ResultFilters,
     finished_targets,
+    host_result,
     job_targets,
     listed_results,
     streamed_results,
@@ -114,6 +115,7 @@ __all__ = [
     "finished_targets",
     "has_live_supervisor",
     "host_history",
+    "host_result",
     "is_token",
     "job_by_token",
     "job_document",

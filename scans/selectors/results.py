@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from scans.core import wire
+from scans.core import risk, wire
+from scans.core.types import Level
 from scans.models import OPEN_STATES, RescoredVerdict, ScanJob, TargetResult
 from scans.selectors.rescored import rescored_verdicts
 from scans.selectors.terms import Wanted, results_with
@@ -78,6 +79,18 @@ def wire_result(row: TargetResult, waivers: WaiversInForce, others: Sequence[Res
     """One of them, its findings marked with the waivers. `others`: its verdicts by other rules."""
     result = wire.wire_result(*row.parts, rescored=[(other.rescored_at, other.verdict) for other in others])
     return result | {"findings": marked_findings(result["findings"], row.evidence or {}, waivers)}
+
+
+def host_result(row: TargetResult) -> dict[str, Any]:
+    """A result for its own page: marked with the waivers in force, and what wants acting on first, also in an old row."""
+    result = wire_result(row, waivers_in_force())
+    confirmed = risk.confirmed_access()
+
+    def weight(finding: dict[str, Any]) -> tuple[bool, int, int, str]:
+        floor = Level(finding["floor"]) if finding["floor"] else None
+        return risk.actionability(finding["rule_id"], floor=floor, points=finding["points"], confirmed=confirmed)
+
+    return result | {"findings": sorted(result["findings"], key=weight)}
 
 
 def timestamp(moment: datetime) -> str:

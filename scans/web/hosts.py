@@ -41,7 +41,7 @@ def host(request: HttpRequest, token: str, number: int) -> HttpResponse:
         "job": job,
         "row": row,
         "number": number,
-        "result": selectors.wire_result(row, selectors.waivers_in_force()) if row.evidence is not None else None,
+        "result": selectors.host_result(row) if row.evidence is not None else None,
         "may_waive": selectors.may_waive(request.user),
         "what_if": what_if,
         "others": selectors.other_verdicts(row.verdict, others),

@@ -12,7 +12,7 @@ import pytest
 
 from scans.core.types import Facts, Outcome, SourceState, Summary, SummaryState
 from scans.models import TargetResult, TargetState
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_service, make_source
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +56,20 @@ def test_the_points_of_the_findings_add_up_to_the_score(page, text):
     points = [int(n) for n in re.findall(r'finding__points"><b>(\d+)</b>', page(row))]
     assert sum(points) == row.risk_score > 0
     assert f"Score {row.risk_score} of 100" in text(row)
+
+
+def test_confirmed_access_comes_before_findings_with_more_points(page, text):
+    redis = make_service(6379, "Redis", access="PING answered PONG")
+    private = make_address("10.0.0.1", services=[redis], open_ports=[102, 3306, 5432], is_global=False)
+    row = make_result(make_report("10.0.0.1", private))
+    assert [finding["rule_id"] for finding in row.verdict["findings"]][:2] == ["ACC-001", "EXP-008"]
+    row.verdict["findings"].sort(key=lambda finding: -finding["points"])  # as it was stored before
+    row.save()
+    assert row.verdict["findings"][0]["points"] > 35
+    shown = re.findall(r'<article class="finding" id="f-([A-Z]+-\d+)"', page(row))
+    assert shown[0] == "ACC-001"
+    assert sorted(shown) == sorted(finding["rule_id"] for finding in row.verdict["findings"])
+    assert "Critical Access without authentication confirmed ; database listener on 3306, 5432" in text(row)
 
 
 def test_above_a_hundred_the_page_says_that_the_scale_ends(text):

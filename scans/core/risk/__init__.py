@@ -6,7 +6,7 @@ from scans.core.risk.entry import RuleError
 from scans.core.risk.evidence import RiskEvidence, gather
 from scans.core.risk.operators import pack_of, read_pack
 from scans.core.risk.pack import Pack, default_pack
-from scans.core.risk.scorer import rate
+from scans.core.risk.scorer import actionability, confirmed_access, rate
 from scans.core.risk.what_if import Relief, best_relief, by_weight, points, rate_closed
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "Relief",
     "RiskEvidence",
     "RuleError",
+    "actionability",
     "best_relief",
     "by_weight",
+    "confirmed_access",
     "default_pack",
     "gather",
     "pack_of",
