@@ -174,11 +174,16 @@ def memcached() -> Iterator[str]:
 
 
 @contextmanager
-def vsftpd() -> Iterator[str]:
+def vsftpd(*, is_encrypting: bool = False) -> Iterator[str]:
     """vsftpd on port 2121."""
     server, address = program("vsftpd"), public(74)
     settings = f"listen=YES\nlisten_address={address}\nlisten_port=2121\nrun_as_launching_user=YES\nbackground=NO\n"
-    with home(settings=settings) as directory, running(server, directory / "settings", address=address, port=2121):
+    if is_encrypting:
+        settings += "ssl_enable=YES\nrsa_cert_file=HOME/pem\nrsa_private_key_file=HOME/pem\n"
+    with (
+        home(settings=settings, pem=pem(make("host.invalid")).decode()) as directory,
+        running(server, directory / "settings", address=address, port=2121),
+    ):
         yield address
 
 
@@ -191,7 +196,7 @@ log_path = HOME/log
 default_internal_user = USER
 default_internal_group = GROUP
 default_login_user = USER
-ssl = no
+SSL
 mail_location = maildir:HOME/mail
 service anvil {
   chroot =
@@ -201,11 +206,17 @@ service imap-login {
   inet_listener imap {
     port = 2143
   }
+  inet_listener imaps {
+    port = 0
+  }
 }
 service pop3-login {
   chroot =
   inet_listener pop3 {
     port = 2110
+  }
+  inet_listener pop3s {
+    port = 0
   }
 }
 passdb {
@@ -215,12 +226,13 @@ passdb {
 
 
 @contextmanager
-def dovecot() -> Iterator[str]:
+def dovecot(*, is_encrypting: bool = False) -> Iterator[str]:
     """IMAP on port 2143, POP3 on port 2110."""
     server, address = program("dovecot"), public(75)
-    settings = DOVECOT.replace("ADDRESS", address).replace("USER", USER).replace("GROUP", GROUP)
+    ssl = "ssl = yes\nssl_cert = <HOME/pem\nssl_key = <HOME/pem" if is_encrypting else "ssl = no"
+    settings = DOVECOT.replace("ADDRESS", address).replace("USER", USER).replace("GROUP", GROUP).replace("SSL", ssl)
     with (
-        home(settings=settings) as directory,
+        home(settings=settings, pem=pem(make("host.invalid")).decode()) as directory,
         running(server, "-F", "-c", directory / "settings", address=address, port=2110),
     ):
         assert wait_until(lambda: all(_greets(address, port) for port in (2143, 2110)))  # each in a process of its own
@@ -240,6 +252,43 @@ def postfix() -> Iterator[str]:
         for_each_connection(address, 2525, server, "-S", has_input=False, MAIL_CONFIG=str(directory)),
     ):
         yield address
+
+
+POSTFIX = """
+compatibility_level = 3.6
+myhostname = mail.invalid
+mydestination = mail.invalid
+queue_directory = HOME/queue
+data_directory = HOME/data
+maillog_file = /dev/stdout
+inet_protocols = ipv4
+smtpd_peername_lookup = no
+local_recipient_maps =
+alias_maps =
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = HOME/pem
+smtpd_tls_key_file = HOME/pem
+"""
+
+
+@contextmanager
+def encrypting_postfix() -> Iterator[str]:
+    """SMTP that can begin TLS, on port 2525: for that the server needs its whole family, which only root can start."""
+    server, address = program("master"), public(87)
+    if not IS_ROOT:
+        pytest.skip("postfix is tried as root")
+    services = f"{address}:2525 inet n - n - - smtpd\n"
+    services += "tlsmgr unix - - n - 1 tlsmgr\nanvil unix - - n - 1 anvil\npostlog unix-dgram n - n - 1 postlogd\n"
+    files = {"main.cf": POSTFIX, "master.cf": services, "pem": pem(make("host.invalid")).decode()}
+    with home(**files) as directory:
+        directory.chmod(0o755)
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, "root", "root")
+        for name in ("queue/pid", "queue/private", "queue/public", "data"):
+            (directory / name).mkdir(parents=True)
+            shutil.chown(directory / name, "root" if name == "queue/pid" else "postfix")
+        with running(server, "-c", directory, "-d", address=address, port=2525, user={}):
+            yield address
 
 
 @contextmanager

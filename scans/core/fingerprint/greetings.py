@@ -1,4 +1,4 @@
-"""FTP, SMTP, POP3, IMAP, VNC and rsync by the line with which they greet. Nothing is sent.
+"""FTP, SMTP, POP3, IMAP, VNC and rsync by the line with which they greet. Nothing is sent here; see starttls.py.
 
 RFC 959, 5321, 1939, 3501 and 6143 (7.1.1), csprotocol.txt of rsync. VNC and rsync say the version of their protocol, not of
 a product. The words after a code are free text: a product is named only where its usual greeting is known; anything else

@@ -1,6 +1,7 @@
 """Which conversation is tried on a port, in which order, until one is understood.
 
-1. Listen for a moment on the connection as it is: what greets says what it is, whatever the port.
+1. Listen for a moment on the connection as it is: what greets says what it is, whatever the port. Mail and file servers are
+   asked whether they would encrypt, and if so it is looked at.
 2. On a port where bytes could do harm, stop there.
 3. If nothing came, ask what is usual on the port, then try TLS, then HTTP, each on a connection of its own.
 4. Inside TLS, listen where the port promises a greeting, else try HTTP; then see whether old versions are taken, too.
@@ -35,6 +36,7 @@ from scans.core.fingerprint.mysql import MYSQL
 from scans.core.fingerprint.postgres import POSTGRES
 from scans.core.fingerprint.redis import REDIS
 from scans.core.fingerprint.ssh import SSH
+from scans.core.fingerprint.starttls import with_tls
 from scans.core.fingerprint.telnet import TELNET
 from scans.core.fingerprint.usual import is_encrypted, is_hands_off, is_web, speaks_first
 from scans.core.ports import category
@@ -79,7 +81,10 @@ def _listen(question: Question) -> Talk[Received]:
 def _by_greeting(question: Question, greeting: bytes, *, is_encrypted: bool = False) -> Talk[Service]:
     for protocol in PROTOCOLS:
         if protocol.recognise is not None and protocol.read is not None and protocol.recognise(greeting):
-            return replace((yield from protocol.read(question, greeting)), is_tls=is_encrypted)
+            service = yield from protocol.read(question, greeting)
+            if not is_encrypted:
+                service = yield from with_tls(question, service, greeting)
+            return replace(service, is_tls=is_encrypted)
     return replace(misunderstood(question, Received(greeting, End.DELIMITER), reason=UNKNOWN_GREETING), is_tls=is_encrypted)
 
 

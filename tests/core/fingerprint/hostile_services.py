@@ -17,11 +17,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import NamedTuple
 
-from tests.core.fingerprint.asking import Behaviour, dripping, hear, saying, serving
+from tests.core.fingerprint.asking import END_OF_REQUEST, Behaviour, dripping, hear, saying, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context
 from tests.servers import RESET_ON_CLOSE, public
 
-GET, HELLO = b"\r\n\r\n", b"\x01"
+GET, HELLO = END_OF_REQUEST, b"\x01"
 OK, FOUND = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 302 Found\r\n"
 HTML, JSON, CHUNKED = (
     b"Content-Type: text/html\r\n",
@@ -29,6 +29,7 @@ HTML, JSON, CHUNKED = (
     b"Transfer-Encoding: chunked\r\n",
 )
 ICON = b"Content-Type: image/x-icon\r\n"
+MAIL = b"220 ESMTP\r\n250-x\r\n250 STARTTLS\r\n220 go\r\n"  # all of its part, whatever it is told
 SCRIPT = b"<script>alert(1)</script>"
 ANSI, BIDI = b"\x1b[2J\x1b[31m\x1b]0;owned\x07", b"\xe2\x80\xaetxt.exe\xe2\x81\xa6"
 FORMULA = b'=HYPERLINK("http://x.invalid","a")'
@@ -280,6 +281,17 @@ HOSTILE: dict[str, Behaviour] = {
         b'"vendor":{"name":"The Apache Software Foundation"}}',
         kind=JSON,
     ),
+    # Mail and file servers that offer TLS
+    "offers TLS and says nothing": saying(MAIL),
+    "offers TLS and drips": after(b"", MAIL, dripping(b"\x16\x03\x03", seconds=0.1)),
+    "offers TLS and never stops": after(b"", MAIL, endless(b"\x16\x03\x03\x40\x00\x0b", wait_for=HELLO)),
+    "offers TLS and resets": after(b"", b"220 FTP\r\n234 go\r\n", reset),
+    "offers TLS and goes on in the clear": saying(b"220 FTP\r\n234 go\r\n230 " + SCRIPT + b"\r\n" * 100),
+    "drips its offer": after(b"", b"220 ESMTP\r\n", dripping(b"250-STARTTLS\r\n", seconds=0.05)),
+    "never stops offering": endless(b"250-STARTTLS\r\n", first=b"220 ESMTP\r\n"),
+    "never stops its list of abilities": endless(b"STLS\r\n", first=b"+OK POP3\r\n+OK\r\n"),
+    "offers in one endless line": endless(b"STARTTLS ", first=b"* OK IMAP\r\n* CAPABILITY "),
+    "offers TLS inside TLS": encrypted(saying(MAIL), PLAIN),
     # Another language than the one asked for
     "answers garbage": saying(bytes(range(256)) * 20, wait_for=HELLO),
     "answers with what was asked": echo,

@@ -16,7 +16,7 @@ from tests.core.fingerprint.hostile_services import HOSTILE, Place, all_serving,
 from tests.patience import PATIENCE
 from tests.servers import listening, refusing
 
-SECONDS = 2.0  # for one service in these tests
+SECONDS = 4.0  # for one service in these tests
 LONG = PATIENCE  # for all of them, of which some would go on for ever
 MAX_GROWTH = 20 * 1024  # KiB
 

@@ -76,6 +76,33 @@ def test_postgres_that_encrypts_shows_its_certificate():
     )
 
 
+@pytest.mark.parametrize(
+    ("server", "port", "protocol"),
+    [
+        (real_servers.encrypting_postfix, 2525, "SMTP"),
+        (partial(real_servers.dovecot, is_encrypting=True), 2143, "IMAP"),
+        (partial(real_servers.dovecot, is_encrypting=True), 2110, "POP3"),
+        (partial(real_servers.vsftpd, is_encrypting=True), 2121, "FTP"),
+    ],
+    ids=["SMTP", "IMAP", "POP3", "FTP"],
+)
+def test_mail_and_file_servers_that_can_encrypt_show_their_certificate(server, port, protocol):
+    with server() as address:
+        service = service_of(port, address=address, name="host.invalid", rtt_ms=FAR_MS)
+    assert (service.state, service.protocol, service.is_tls, service.reason) == (
+        ServiceState.IDENTIFIED,
+        protocol,
+        False,
+        "",
+    )
+    assert service.tls is not None
+    assert (service.tls.version, service.tls.subject, service.tls.problems) == (
+        "TLSv1.3",
+        "CN=host.invalid",
+        ("self-signed",),
+    )
+
+
 def test_nginx_shows_its_list_of_files_its_headers_and_its_old_versions():
     with real_servers.nginx() as address:
         found = services_of([8080, 8443, 9443], address=address, name="host.invalid", clock=PatientClock(rate=0.2))
