@@ -24,10 +24,10 @@ def murmur3(data: bytes) -> int:
     whole, hashed = len(data) & ~3, 0
     for (block,) in struct.iter_unpack("<I", data[:whole]):
         block = block * 0xCC9E2D51 & _WORD
-        hashed ^= ((block << 15 | block >> 17) & _WORD) * 0x1B873593 & _WORD
-        hashed = ((hashed << 13 | hashed >> 19) & _WORD) * 5 + 0xE6546B64 & _WORD
+        hashed ^= (block << 15 | block >> 17) * 0x1B873593 & _WORD  # of a product the low bits need the low bits alone
+        hashed = (hashed << 13 | hashed >> 19) * 5 + 0xE6546B64 & _WORD
     block = int.from_bytes(data[whole:], "little") * 0xCC9E2D51 & _WORD
-    hashed ^= ((block << 15 | block >> 17) & _WORD) * 0x1B873593 & _WORD
+    hashed ^= (block << 15 | block >> 17) * 0x1B873593 & _WORD
     hashed ^= len(data)
     hashed = (hashed ^ hashed >> 16) * 0x85EBCA6B & _WORD
     hashed = (hashed ^ hashed >> 13) * 0xC2B2AE35 & _WORD
