@@ -22,6 +22,7 @@ from scans.core.types import Report
 from scans.models import ScanJob
 from tests.core.fingerprint.growth import scan_all
 from tests.core.fingerprint.hostile_services import all_serving, by_address
+from tests.patience import PATIENCE
 from tests.stored import store
 from tests.web.policy import inline_parts
 from tests.with_postgres import postgres_bin, server
@@ -118,7 +119,7 @@ def _stored(file: Path, *, data: Path, url: str) -> Any:
     data.mkdir()
     environment = {**os.environ, "DATABASE_URL": url, "TEST_DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "tests.settings"}
     child = [sys.executable, "-m", "tests.stored", str(file)]
-    done = subprocess.run(child, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(child, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 

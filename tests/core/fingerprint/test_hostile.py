@@ -17,7 +17,6 @@ from tests.patience import PATIENCE
 from tests.servers import listening, refusing
 
 SECONDS = 4.0  # for one service in these tests
-LONG = PATIENCE  # for all of them, of which some would go on for ever
 MAX_GROWTH = 20 * 1024  # KiB
 
 
@@ -49,7 +48,7 @@ def found(places) -> dict[str, Service]:
     with lane(clock=LanesClock(), seconds=SECONDS) as (running, emitted):
         for address, ports in by_address(places).items():
             running.ask(asked(ports, address=address, key=address))
-        hosts = [emitted.get(timeout=LONG) for _ in by_address(places)]
+        hosts = [emitted.get(timeout=PATIENCE) for _ in by_address(places)]
     services = {(str(host.address), service.port): service for host in hosts for service in host.services}
     return {name: services[place] for name, place in places.items()}
 
@@ -102,7 +101,7 @@ def test_where_it_wants_to_lead_is_written_down_and_only_its_own_pages_are_asked
 def test_one_scan_of_them_all_loses_no_result(places):
     began = time.monotonic()
     reports = scan_all(by_address(places), seconds=SECONDS)
-    assert time.monotonic() - began < LONG
+    assert time.monotonic() - began < PATIENCE  # many of them would go on for ever
     assert set(reports) == set(by_address(places))
     for name, place in places.items():
         assert _state(reports[place.address], place) is PortState.OPEN, name
@@ -124,7 +123,7 @@ def _service(report: Report, place: Place) -> Service:
 def test_they_take_little_memory(places):
     """In a process of its own that has scanned before, by the most that it ever held."""
     child = [sys.executable, "-m", "tests.core.fingerprint.growth", json.dumps(by_address(places)), str(SECONDS)]
-    done = subprocess.run(child, capture_output=True, text=True, timeout=LONG, check=True)
+    done = subprocess.run(child, capture_output=True, text=True, timeout=PATIENCE, check=True)
     grown, services = json.loads(done.stdout)
     assert services == len(places)
     assert grown < MAX_GROWTH
