@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from scans.core.risk import default_pack
 from scans.models import ResultTerm, ScanJob, TargetResult, TermKind, term_value
@@ -55,9 +56,12 @@ def begins(column: str, text: str) -> Q:
 
 
 def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> QuerySet[ScanJob]:
-    """The jobs with a target that has all of this."""
-    terms, has_few = _terms(wanted)
-    if has_few:
+    """The jobs with a target that has all of this. A query for each kind, to know how many have it."""
+    parts = _parts(wanted)
+    counts = [part[: FEW_FOUND + 1].count() for part in parts]
+    rarest = counts.index(min(counts))
+    terms = _together(parts[rarest], *(part for at, part in enumerate(parts) if at != rarest))
+    if counts[rarest] <= FEW_FOUND:
         return jobs.filter(pk__in=terms.values("job"))
     return jobs.filter(Exists(terms.filter(job=OuterRef("pk"))))
 
@@ -71,11 +75,9 @@ def results_with(results: QuerySet[TargetResult], job: ScanJob, wanted: Wanted) 
 
 def hosts_with(jobs: Iterable[int], wanted: Wanted) -> dict[int, FoundHosts]:
     """By job, the first targets that have all of this. Two queries, however many there are."""
-    terms, _ = _terms(wanted)
-    # A union of limited parts; neither SQLite nor Django lets a part have a limit of its own, so each picks by a subquery.
-    first = (terms.filter(job=job).order_by("result")[: SHOWN_HOSTS + 1].values("pk") for job in jobs)
-    parts = [ResultTerm.objects.filter(pk__in=picked).order_by().values_list("result") for picked in first]
-    keys = [key for (key,) in parts[0].union(*parts[1:])] if parts else []
+    place = Window(RowNumber(), partition_by="job_id", order_by="result_id")
+    ranked = _together(*_parts(wanted)).filter(job__in=list(jobs)).annotate(place=place)
+    keys = list(ranked.filter(place__lte=SHOWN_HOSTS + 1).values_list("result", flat=True))
     found: dict[int, list[FoundHost]] = {}
     rows = TargetResult.objects.filter(pk__in=keys).order_by("pk").values_list("job_id", "ordinal", "target")
     for job_id, ordinal, target in rows:
@@ -86,15 +88,15 @@ def hosts_with(jobs: Iterable[int], wanted: Wanted) -> dict[int, FoundHosts]:
     }
 
 
-def _terms(wanted: Wanted) -> tuple[QuerySet[ResultTerm], bool]:
-    """The terms of the rarest of these kinds, of results that have the others as well; and whether they are few."""
-    parts = [ResultTerm.objects.filter(_is(kind, text)) for kind, text in wanted.items()]
-    counts = [part[: FEW_FOUND + 1].count() for part in parts]
-    rarest = counts.index(min(counts))
-    terms = parts[rarest]
-    for other in (part for at, part in enumerate(parts) if at != rarest):
+def _parts(wanted: Wanted) -> list[QuerySet[ResultTerm]]:
+    return [ResultTerm.objects.filter(_is(kind, text)) for kind, text in wanted.items()]
+
+
+def _together(terms: QuerySet[ResultTerm], *others: QuerySet[ResultTerm]) -> QuerySet[ResultTerm]:
+    """Those of results that have the others as well."""
+    for other in others:
         terms = terms.filter(Exists(other.filter(job=OuterRef("job"), result=OuterRef("result"))))
-    return terms, counts[rarest] <= FEW_FOUND
+    return terms
 
 
 def _is(kind: str, text: str) -> Q:

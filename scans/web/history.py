@@ -21,10 +21,9 @@ from scans import selectors
 from scans.core.targets import unmap
 from scans.models import MAX_LABEL_CHARS, MAX_TAG_CHARS, JobState, TermKind
 from scans.selectors.history import COUNTED_JOBS, JobFilters, JobPosition, count_jobs, history_page, without_filter
-from scans.web.search import SearchError, parse_search
+from scans.web.search import MAX_TEXT_CHARS, SearchError, parse_search
 
 PAGE_JOBS = 25
-MAX_TEXT_CHARS = 200
 MAX_TRIED = 3  # filters that an empty page tries to do without; each is a query
 OUTCOMES = (("", "Any"), ("complete", "Complete"), ("partial", "Complete in part"), ("cancelled", "Cancelled"))
 LEVELS = (("", "Any"), *((level.value, level.value.capitalize()) for level in selectors.WORST_FIRST))

@@ -14,6 +14,7 @@ from scans.selectors import may_be_found
 # Not what begins a URL, nor an IPv6 address of letters.
 _QUALIFIER = re.compile(r'(?:^|(?<=\s))(?![a-f]{1,4}:)([A-Za-z]+):(?!//)\s*(?:"([^"]*)"(?=\s|$))?', re.ASCII)
 _WITHOUT_SPACE = (TermKind.SERVICE, TermKind.CERT)
+MAX_TEXT_CHARS = 200
 ALLOWED = "service:, product:, cert: and finding:"
 
 
@@ -38,10 +39,15 @@ def parse_search(text: str) -> tuple[str, dict[str, str]]:
     return text[: marks[0].start()].strip() if marks else text, wanted
 
 
-def search_text(kind: str, value: str) -> str:
-    """A value as the search box takes it. It may be anybody's words, so what would end it early is left out."""
-    value = value.partition('"')[0].strip()
-    return f'{kind}:"{value}"' if ":" in value else f"{kind}:{value}"
+def search_text(kind: str, said: str) -> str | None:
+    """What somebody said, as the search box takes it, cut where it would end early; None if it cannot be asked for."""
+    value = said.partition('"')[0].strip()
+    text = f'{kind}:"{value}"' if ":" in value else f"{kind}:{value}"
+    try:
+        parse_search(text)
+    except SearchError:
+        return None
+    return text if len(text) <= MAX_TEXT_CHARS else None
 
 
 def _checked(name: str, value: str) -> str:
