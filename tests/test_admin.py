@@ -510,7 +510,7 @@ def test_a_purge_by_no_age_takes_nothing(admin_client, everything, days):
 
 
 def test_a_purge_that_takes_too_long_for_one_request_says_that_more_is_left(admin_client, everything, monkeypatch):
-    monkeypatch.setattr(purge_admin, "PATIENCE", -1.0)
+    monkeypatch.setattr(purge_admin, "PATIENCE_SECONDS", -1.0)
     ScanJob.objects.update(finished_at=timezone.now() - timedelta(days=8))
     SourceReply.objects.update(expires_at=timezone.now() - timedelta(days=1))
     page = admin_client.post(PURGE, {"days": 7}, follow=True).content.decode()
