@@ -14,8 +14,9 @@ from tests import guard
 guard.install()
 # No example has to be quick: machines are busy. Whoever works on the code looks for new examples with every run; what
 # decides about a change asks the same of each.
-hypothesis.settings.register_profile("searching", deadline=None)
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+unhurried = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("searching", **unhurried)
+hypothesis.settings.register_profile("repeatable", **unhurried, derandomize=True)
 hypothesis.settings.load_profile("repeatable" if os.environ.get("REQUIRE_ALL") == "1" else "searching")
 
 

@@ -26,7 +26,8 @@ from scans.services import doctor, heartbeats
 from scans.services.doctor import Diagnosis, Finding, Severity, examine
 from tests.factories import make_job, make_report, make_result
 from tests.patience import AGES
-from tests.stack import ROOT, environment, free_port
+from tests.servers import refusing
+from tests.stack import ROOT, environment
 
 
 def found(check) -> list[tuple[str, str]]:
@@ -140,8 +141,9 @@ def test_too_few_descriptors_for_the_setting_are_named(settings):
 
 def test_a_redis_that_does_not_answer_is_named_without_its_password(settings):
     assert found(doctor.redis) == []
-    settings.BROKER_URL = f"redis://:s3cret-password@127.0.0.1:{free_port()}/0"
-    ((what, remedy),) = found(doctor.redis)
+    with refusing() as port:
+        settings.BROKER_URL = f"redis://:s3cret-password@127.0.0.1:{port}/0"
+        ((what, remedy),) = found(doctor.redis)
     assert what.startswith("Redis does not answer")
     assert "s3cret" not in what + remedy
 

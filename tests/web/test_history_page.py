@@ -180,7 +180,7 @@ def test_the_pager_names_the_boundary(client, monkeypatch):
     assert link(page, "Newer than 31 Jan, 06:00") is not None
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     seconds=st.lists(st.integers(0, 3), max_size=9), limit=st.integers(1, 4), inserts=st.lists(st.integers(0, 3), max_size=4)
 )

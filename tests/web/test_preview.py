@@ -209,7 +209,9 @@ items = st.one_of(
 inputs = st.lists(st.tuples(items, st.sampled_from([",", "\n", "\r\n", "\r", ", "])), min_size=1, max_size=30)
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(parts=inputs, profile=st.sampled_from(["default", "top100", "own"]))
 def test_the_numbers_are_those_of_the_job_that_the_same_input_makes(client, parts, profile):
     text = "".join(item + end for item, end in parts)
