@@ -95,7 +95,9 @@ def large_job(n: int, *, state: str = TargetState.DONE) -> ScanJob:
 # While it runs
 
 
-def test_the_counts_of_a_running_job_add_up_visibly(client):
+def test_the_counts_of_a_running_job_add_up_visibly(client, monkeypatch):
+    moment = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: moment)
     text = text_of(page_of(client, running_job()))
     assert (
         "1 done + 2 without a full result (1 failed, 1 refused) + 2 in work (1 await the model's words) + 2 waiting = 7"
