@@ -15,6 +15,8 @@ def clean_text(said: str | bytes, *, limit: int = 255) -> str:
     """
     if isinstance(said, bytes):
         said = said[: limit * 8].decode("utf-8", "replace")
-    shown = "".join(" " if unicodedata.category(c) in _UNWANTED else c for c in said[: limit * 8])
-    text = " ".join(unicodedata.normalize("NFC", shown).split())
+    said = said[: limit * 8]
+    if not (said.isascii() and said.isprintable()):  # plain words, nearly all there are, are clean as they stand
+        said = unicodedata.normalize("NFC", "".join(" " if unicodedata.category(c) in _UNWANTED else c for c in said))
+    text = " ".join(said.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -29,6 +29,7 @@ LEVELS = ("low", "medium", "high", "critical")
 Seen = tuple[tuple[int, ...], dict[str, Any]]  # ports and facts
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_more_exposure_never_lowers_score_or_level(part):
     """100,000 random pairs where everything is required, and a quarter of them by some operator's rules as well."""
