@@ -45,7 +45,22 @@ def add(file: Path, lines: str) -> None:
     file.write_text(file.read_text() + lines)
 
 
-@pytest.mark.timeout(900)  # it runs tests of its own, four programs in all
+@pytest.mark.timeout(900)  # it starts tests in programs of their own
+def test_a_sign_of_what_a_page_is_made_with_is_added_as_the_recipe_says(copy):
+    signs, samples = "scans/core/fingerprint/technologies.yaml", "tests/core/fingerprint/test_technologies.py"
+    told = recipe("Add what a web page is made with")
+    assert told.keys() == {signs, samples}
+    text = (copy / samples).read_text()
+    (copy / samples).write_text(text.replace("\n]\n", f"\n{told[samples]}]\n", 1))
+    (name,) = re.findall(r"^- name: (.+)$", told[signs], re.MULTILINE)
+    assert name in run_tests(copy, samples).stdout.partition("FAILURES")[2]  # no test passes without the entry
+    add(copy / signs, told[signs])
+    ended = run_tests(copy, samples)
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert re.search(rf"{name}.* PASSED", ended.stdout)
+
+
+@pytest.mark.timeout(900)  # likewise
 def test_a_rule_is_added_as_the_recipe_says(copy):
     told = recipe("Add a risk rule")
     assert told.keys() == {"scans/core/risk/rules.yaml", "tests/core/risk/worked_addresses.yaml"}
