@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scans.core.types import Facts, Summary, SummaryState
+from scans.core.types import Facts, Summary, SummaryState, Technology
 from scans.models import TargetState
 from tests.factories import (
     CAREFUL_PAGE,
@@ -164,7 +164,9 @@ def test_whatever_was_said_the_page_is_no_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     long, hostile = "w" * 250, "<svg/onload=alert(1)>שלום"
     facts = Facts(organisation=long, isp=hostile, city=hostile, as_name=long)
-    web = make_service(443, "HTTP", product=long, version=hostile, http=replace(CAREFUL_PAGE, title=long, server=long))
+    made = (Technology(name=long, version=long, sign="page"), Technology(name="PHP", version=None, sign="cookie PHPSESSID"))
+    said = replace(CAREFUL_PAGE, title=long, server=long, path=f"/{long}", technologies=made, favicon_hash=-(2**31))
+    web = make_service(443, "HTTP", product=long, version=hostile, http=said)
     ssh = make_service(22, "SSH", cpe=long, banner=long, evidence=long, access=long)
     sources = [make_source(facts=facts)]
     seen = [make_address(f"127.66.0.{n}", services=[web, ssh], sources=sources) for n in (1, 2)]
