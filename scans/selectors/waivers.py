@@ -29,6 +29,7 @@ MAX_IN_FORCE = 1000  # services/waivers.py accepts no more
 MAX_ENDED = 50  # on the page; the admin has all
 
 Json = Mapping[str, Any]
+_Size = tuple[int, int]  # of a network: the version, and how many bits its addresses differ in
 
 
 class WaiversInForce:
@@ -36,10 +37,12 @@ class WaiversInForce:
 
     def __init__(self, waivers: Iterable[Waiver]) -> None:
         self._by_name: dict[tuple[str, str], list[Waiver]] = {}
-        self._by_network: dict[str, list[tuple[IPNetwork, Waiver]]] = {}
+        self._by_network: dict[str, dict[_Size, dict[int, list[Waiver]]]] = {}
         for waiver in waivers:
             if network := as_network(waiver.scope):
-                self._by_network.setdefault(waiver.rule_id, []).append((network, waiver))
+                size = network.version, network.max_prefixlen - network.prefixlen
+                alike = self._by_network.setdefault(waiver.rule_id, {}).setdefault(size, {})
+                alike.setdefault(int(network.network_address) >> size[1], []).append(waiver)
             else:
                 self._by_name.setdefault((waiver.rule_id, waiver.scope), []).append(waiver)
 
@@ -54,10 +57,13 @@ class WaiversInForce:
 
     def _about(self, rule_id: str, host: str, addresses: Sequence[str]) -> Iterator[Waiver]:
         yield from self._by_name.get((rule_id, host), ())
-        networks = self._by_network.get(rule_id)
-        if networks and addresses:
-            seen = [ip_address(address) for address in addresses]
-            yield from (waiver for network, waiver in networks if all(address in network for address in seen))
+        sizes = self._by_network.get(rule_id)
+        seen = [ip_address(address) for address in addresses] if sizes else []
+        for (version, bits), networks in (sizes or {}).items():
+            prefixes = {int(address) >> bits if address.version == version else None for address in seen}
+            prefix = prefixes.pop() if len(prefixes) == 1 else None  # else they do not all lie in one
+            if prefix is not None:
+                yield from networks.get(prefix, ())
 
 
 def as_network(scope: str) -> IPNetwork | None:
