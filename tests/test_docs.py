@@ -71,9 +71,10 @@ def test_every_link_between_pages_leads_somewhere():
 
 @pytest.mark.django_db(transaction=True)
 def test_every_command_of_the_api_page_is_answered_as_it_says(live_server):
-    token = etag = ""
-    with heartbeats.beating(uuid4(), WorkerHeartbeat.Kind.SUPERVISOR):
+    token, etag, supervisor = "", "", uuid4()
+    with heartbeats.beating(supervisor, WorkerHeartbeat.Kind.SUPERVISOR):
         for expected, command in COMMANDS:
+            heartbeats.beat(supervisor)
             if "/cancel" not in command:  # what is cancelled must not have ended
                 run_slice()
             known = {BASE: live_server.url, "$TOKEN": token, "$ETAG": etag}

@@ -18,6 +18,7 @@ MAX_TERMS = 200  # of one result
 MAX_CERT_NAMES = 50  # among them
 REINDEX_ROWS = 200  # read at a time, and written in one transaction of some hundredths of a second
 PAUSE_SECONDS = 0.02  # between them: SQLite's busy handler is unfair, and other writers would hardly get a turn
+_WITH_FINDINGS = (TargetState.SCANNED, TargetState.DONE)
 _COMMON_NAME = re.compile(r"(?:^|,)CN=([^,+\\]+)(?=[,+]|$)")  # of a subject as RFC 4514 writes it
 
 Json = Mapping[str, Any]
@@ -89,11 +90,12 @@ def reindex() -> Iterator[int]:
 
     May be repeated, interrupted, and run while all else runs. What is there already is left as it is.
     """
-    results = TargetResult.objects.filter(state__in=[TargetState.SCANNED, TargetState.DONE])
-    newest_first: QuerySet[TargetResult, Any] = results.order_by("-pk").values_list("pk", "job_id", "evidence", "verdict")
+    columns = ("pk", "job_id", "evidence", "verdict", "state")
+    # By number alone, and what is not wanted passed over here: asked for by state, SQLite would sort all results each time.
+    newest_first: QuerySet[TargetResult, Any] = TargetResult.objects.order_by("-pk").values_list(*columns)
     last: int | None = None
     while rows := list((newest_first.filter(pk__lt=last) if last else newest_first)[:REINDEX_ROWS]):
-        _add([term for row in rows for term in term_rows(*row)])
+        _add([term for *row, state in rows if state in _WITH_FINDINGS for term in term_rows(*row)])
         last = rows[-1][0]
         yield len(rows)
         time.sleep(PAUSE_SECONDS)
