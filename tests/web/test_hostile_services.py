@@ -35,7 +35,7 @@ UNWANTED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 def reports() -> dict[str, Report]:
     """One scan of them all."""
     with all_serving(first=130) as places:
-        return scan_all(by_address(places), seconds=4.0)
+        return scan_all(by_address(places), seconds=10.0)
 
 
 @pytest.fixture
