@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.conf import settings
 
 from scans.core.options import Options
-from scans.core.risk import Pack, pack_of
+from scans.core.risk import Pack, Rule, default_pack, pack_of
 
 
 def scanner_options() -> Options:
@@ -17,6 +19,11 @@ def scanner_options() -> Options:
 def risk_pack() -> Pack:
     """The rules that new results are rated by."""
     return pack_of(scanner_options().risk.rules_file)
+
+
+def known_rules() -> Mapping[str, Rule]:
+    """By their ids all rules that results may name: those in force, and the built-in ones that an operator switched off."""
+    return {rule.id: rule for pack in (default_pack(), risk_pack()) for rule in pack.rules}
 
 
 def max_targets() -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
+from django.utils import timezone
 
 from scans.conf import risk_pack
 from scans.core.options import RiskOptions
@@ -13,10 +15,11 @@ from scans.core.types import Level
 from scans.models import TargetResult
 from scans.selectors.dashboard import _port_count
 from scans.services import doctor
-from scans.services.audit import SYSTEM
+from scans.services.audit import COMMAND_LINE, SYSTEM
 from scans.services.cancel import cancel_job
 from scans.services.jobs import submit_scan
 from scans.services.slices import run_slice
+from scans.services.waivers import WaiverRequest, add_waiver
 from scans.supervisor import banner
 from tests.servers import listening, public
 from tests.services.test_jobs import request
@@ -55,6 +58,17 @@ def test_people_see_which_rules_hold(own_rules, client):
     assert doctor.facts()["risk rules"] == f"{risk_pack().version} + {own_rules}"
     for text in (banner.workers(), banner.everything(admin=None)):
         assert f"Risk rules {risk_pack().version}: the built-in ones with {own_rules} over them." in text
+
+
+@pytest.mark.django_db
+def test_a_risk_of_a_rule_of_their_own_can_be_accepted_and_found(own_rules, client):
+    own_rules_and_built_in = re.findall(r'value="([A-Z]{3}-\d{3})"', client.get("/waivers").content.decode())
+    assert {"ORG-001", "EXP-001"} <= set(own_rules_and_built_in)
+    asked = WaiverRequest(
+        rule_id="ORG-001", scope="127.66.0.1", port=80, owner="Web", reason="Meant", last_day=timezone.now().date()
+    )
+    assert add_waiver(asked, origin=COMMAND_LINE).rule_id == "ORG-001"
+    assert "ORG-001" in client.get("/waivers").content.decode()
 
 
 def test_the_colours_of_the_dashboards_ports_follow_them(own_rules):

@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
-from scans.core.risk import default_pack
+from scans.conf import known_rules
 from scans.models import ResultTerm, ScanJob, TargetResult, TermKind, term_value
 
 FEW_FOUND = 20_000  # as many the index hands out at once; of more, the newest jobs are asked one by one
@@ -107,7 +107,7 @@ def _is(kind: str, text: str) -> Q:
         said = begins("value", term_value(kind, text.strip().removeprefix("*.")) + ".")
     elif kind == TermKind.FINDING:
         said = Q(
-            value__in=[value, *(rule.id.lower() for rule in default_pack().rules if rule.title.lower().startswith(value))]
+            value__in=[value, *(rule.id.lower() for rule in known_rules().values() if rule.title.lower().startswith(value))]
         )
     else:
         said = Q(value=value)

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from scans.core.risk import default_pack
+from scans.conf import known_rules
 from scans.core.targets import TargetError, parse_target
 from scans.core.text import clean_text
 from scans.core.types import TargetKind
@@ -113,7 +113,7 @@ def _network(item: str) -> str:
 
 
 def _problems(request: WaiverRequest) -> Iterator[tuple[str, str]]:
-    rule = next((rule for rule in default_pack().rules if rule.id == request.rule_id), None)
+    rule = known_rules().get(request.rule_id)
     if rule is None:
         yield "rule_id", f"There is no rule {clean_text(request.rule_id, limit=20) or 'without a name'}."
     if request.port is not None and not 1 <= request.port <= 65535:

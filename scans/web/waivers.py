@@ -19,7 +19,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_POST
 
 from scans import selectors
-from scans.core.risk import default_pack
+from scans.conf import known_rules
 from scans.models import MAX_OWNER_CHARS, MAX_REASON_CHARS, MAX_SCOPE_CHARS, Waiver
 from scans.services.access import origin
 from scans.services.waivers import MAX_DAYS, WaiverRefusedError, WaiverRequest, add_waiver, withdraw_waiver
@@ -53,7 +53,7 @@ class WaiverForm(forms.Form):
     def __init__(self, data: QueryDict | None = None, *, initial: dict[str, Any] | None = None) -> None:
         today = timezone.now().date()
         super().__init__(data, initial={"last_day": today + timedelta(days=USUAL_DAYS)} | (initial or {}))
-        choices = [("", "Choose a rule"), *((rule.id, f"{rule.id} {rule.title}") for rule in default_pack().rules)]
+        choices = [("", "Choose a rule"), *((rule.id, f"{rule.id} {rule.title}") for rule in known_rules().values())]
         self.fields["rule_id"].choices = choices  # type: ignore[attr-defined]
         bounds = {"min": today.isoformat(), "max": (today + timedelta(days=MAX_DAYS)).isoformat()}
         self.fields["last_day"].widget.attrs |= bounds
@@ -116,7 +116,7 @@ def _own_path(text: str) -> str:
 
 def _page(request: HttpRequest, form: WaiverForm, *, status: int = 200) -> HttpResponse:
     holding, ended = selectors.listed_waivers()
-    titles = {rule.id: rule.title for rule in default_pack().rules}
+    titles = {rule.id: rule.title for rule in known_rules().values()}
     context = {
         "form": form,
         "holding": holding,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scans.core.risk.entry import RuleError
 from scans.core.risk.evidence import RiskEvidence, gather
 from scans.core.risk.operators import pack_of, read_pack
-from scans.core.risk.pack import Pack, default_pack
+from scans.core.risk.pack import Pack, Rule, default_pack
 from scans.core.risk.scorer import actionability, confirmed_access, rate
 from scans.core.risk.what_if import Relief, best_relief, by_weight, points, rate_closed
 
@@ -13,6 +13,7 @@ __all__ = [
     "Pack",
     "Relief",
     "RiskEvidence",
+    "Rule",
     "RuleError",
     "actionability",
     "best_relief",
