@@ -44,6 +44,7 @@ def schema(settings, monkeypatch, caplog) -> Iterator[Any]:
     """As it is served. Jobs stay small, nobody waits, and the requests share the test's connection."""
     caplog.set_level("ERROR", "django.request")  # it would tell of every 4xx
     settings.SCAN_MAX_TARGETS, settings.SCAN_MAX_PROBES = 16, 100_000
+    settings.MAX_QUEUE_AGE_SECONDS = 0  # nobody works here, however long it takes
     monkeypatch.setattr(waiting, "may_wait", lambda: False)
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
