@@ -57,7 +57,8 @@ def write_terms(rows: Sequence[Row]) -> None:
 _INSERT = {
     vendor: f"INSERT INTO scans_resultterm (result_id, job_id, kind, value) SELECT {source} ON CONFLICT DO NOTHING"
     for vendor, source in {
-        "sqlite": "value->>0, value->>1, value->>2, value->>3 FROM json_each(%s) WHERE true",  # else ON would be a join's
+        # Without WHERE its ON would be a join's. The operators that are shorter came with SQLite 3.38.
+        "sqlite": ", ".join(f"json_extract(value, '$[{n}]')" for n in range(4)) + " FROM json_each(%s) WHERE true",
         "postgresql": "(row->>0)::bigint, (row->>1)::bigint, row->>2, row->>3 FROM json_array_elements(%s::json) AS row",
     }.items()
 }
