@@ -103,7 +103,18 @@ def test_results_are_filtered_by_what_was_found_there(client):
 
 
 @pytest.mark.parametrize(
-    "query", ["cursor=-1", "cert=*.", "service=", "cursor=1234567890", "limit=0", "risk=bad", "outcome=scanned", "page=2"]
+    "query",
+    [
+        "cursor=-1",
+        "cert=*.",
+        "service=",
+        "service=%C2%94",
+        "cursor=1234567890",
+        "limit=0",
+        "risk=bad",
+        "outcome=scanned",
+        "page=2",
+    ],
 )
 def test_a_parameter_that_cannot_be_meant_is_a_422(client, job, query):
     reply = client.get(f"/scan/{job.token}/results?{query}")
