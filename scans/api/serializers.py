@@ -226,7 +226,14 @@ class LimitField(serializers.IntegerField):
         super().__init__(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT, help_text="How many a page holds.")
 
 
-class TermField(serializers.RegexField):
+class TextFilter(serializers.RegexField):
+    """What a text has to be like. One of white space alone would ask for nothing, and the schema says so."""
+
+    def __init__(self, *, max_length: int, help_text: str) -> None:
+        super().__init__(r"\S", required=False, max_length=max_length, help_text=help_text)
+
+
+class TermFilter(serializers.RegexField):
     """What was found: a text by which results are found again. One without a letter or digit would ask for nothing."""
 
     def __init__(self, help_text: str) -> None:
@@ -245,17 +252,15 @@ class JobListQuery(QuerySerializer):
     risk = serializers.ChoiceField(
         choices=[str(level) for level in Level], required=False, help_text="At least one target has this level."
     )
-    label = serializers.CharField(  # type: ignore[assignment] # likewise
-        required=False, max_length=MAX_LABEL_CHARS, help_text="How the label begins."
-    )
-    tag = serializers.CharField(required=False, max_length=MAX_TAG_CHARS, help_text="One of the job's tags.")
-    owner = serializers.CharField(required=False, max_length=150, help_text="A user's name; for staff only.")
+    label = TextFilter(max_length=MAX_LABEL_CHARS, help_text="How the label begins.")  # type: ignore[assignment] # likewise
+    tag = TextFilter(max_length=MAX_TAG_CHARS, help_text="One of the job's tags.")
+    owner = TextFilter(max_length=150, help_text="A user's name; for staff only.")
     address = AddressField(required=False, help_text="An address that a target was scanned at.")
-    q = serializers.CharField(required=False, max_length=MAX_TEXT_CHARS, help_text="How the text of a target begins.")
-    service = TermField("A target speaks this language at a port: `redis`, `https`, `tls`.")
-    product = TermField("How product and version of a target's service begin: `nginx 1.2`.")
-    cert = TermField("A name that a certificate of a target is for; `*.example.org`: any below it.")
-    finding = TermField("A rule that fired, by its id, or how its title begins.")
+    q = TextFilter(max_length=MAX_TEXT_CHARS, help_text="How the text of a target begins.")
+    service = TermFilter("A target speaks this language at a port: `redis`, `https`, `tls`.")
+    product = TermFilter("How product and version of a target's service begin: `nginx 1.2`.")
+    cert = TermFilter("A name that a certificate of a target is for; `*.example.org`: any below it.")
+    finding = TermFilter("A rule that fired, by its id, or how its title begins.")
     created_after = serializers.DateTimeField(required=False, help_text="At this time or later.")
     created_before = serializers.DateTimeField(required=False, help_text="Before this time.")
 
@@ -275,10 +280,10 @@ class ResultListQuery(QuerySerializer):
     cursor = serializers.RegexField(RESULT_CURSOR, required=False, help_text="Where the page begins; take the `next` link.")
     risk = serializers.ChoiceField(choices=[str(level) for level in Level], required=False)
     outcome = serializers.ChoiceField(choices=TARGET_OUTCOMES, required=False)
-    service = TermField("These four as in the list of jobs.")
-    product = TermField("How product and version begin.")
-    cert = TermField("A name of a certificate.")
-    finding = TermField("A rule that fired.")
+    service = TermFilter("These four as in the list of jobs.")
+    product = TermFilter("How product and version begin.")
+    cert = TermFilter("A name of a certificate.")
+    finding = TermFilter("A rule that fired.")
 
     @staticmethod
     def filters(checked: dict[str, Any]) -> ResultFilters:
