@@ -9,7 +9,9 @@ import tempfile
 
 NOWHERE = "http://127.0.0.1:9"
 
-os.environ.setdefault("TEST_DATA_DIR", tempfile.mkdtemp(prefix="ipscanner-test-"))
+if "TEST_DATA_DIR" not in os.environ:  # else another process has made it, and takes it away
+    _directory = tempfile.TemporaryDirectory(prefix="ipscanner-test-")
+    os.environ["TEST_DATA_DIR"] = _directory.name
 os.environ.update(
     PROFILE="local",
     DATA_DIR=os.environ["TEST_DATA_DIR"],
