@@ -45,6 +45,28 @@ def add(file: Path, lines: str) -> None:
     file.write_text(file.read_text() + lines)
 
 
+@pytest.mark.timeout(900)  # likewise
+def test_a_protocol_is_added_as_the_recipe_says(copy):
+    protocol, test = "scans/core/fingerprint/protocols/nntp.py", "tests/core/fingerprint/test_nntp.py"
+    told = recipe("Add a protocol")
+    assert told.keys() == {protocol, test}
+    (copy / test).write_text(told[test])
+    assert run_tests(copy, test).returncode == 1
+    (copy / protocol).write_text(told[protocol])
+    register, page = copy / "scans/core/fingerprint/protocols/__init__.py", copy / "docs/api.md"
+    imported = "from scans.core.fingerprint.protocols.nntp import NNTP\n"
+    follows = "from scans.core.fingerprint.protocols.postgres"
+    text = register.read_text().replace(follows, imported + follows)
+    register.write_text(text.replace("(SSH,", "(SSH, NNTP,"))
+    page.write_text(page.read_text().replace("`SSH`,", "`SSH`, `NNTP`,", 1))
+    ended = run_tests(copy, test, "tests/core/fingerprint/test_greetings.py")
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    for tool in ("ruff", "lint-imports"):
+        command = [str(Path(sys.executable).with_name(tool)), *(["check", protocol, register] if tool == "ruff" else [])]
+        checked = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=400)
+        assert checked.returncode == 0, checked.stdout
+
+
 @pytest.mark.timeout(900)  # it starts tests in programs of their own
 def test_a_sign_of_what_a_page_is_made_with_is_added_as_the_recipe_says(copy):
     signs, samples = "scans/core/fingerprint/technologies.yaml", "tests/core/fingerprint/test_technologies.py"

@@ -6,7 +6,7 @@
 3. If nothing came, ask what is usual on the port, then try TLS, then HTTP, each on a connection of its own.
 4. Inside TLS, listen where the port promises a greeting, else try HTTP; then see whether old versions are taken, too.
 
-Adding a protocol is one file beside this one and one line in PROTOCOLS.
+Adding a protocol is one file in protocols/ and one line in its PROTOCOLS.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from scans.core.fingerprint import http, tls
-from scans.core.fingerprint.base import Protocol, identified, misunderstood
+from scans.core.fingerprint.base import identified, misunderstood
 from scans.core.fingerprint.conversation import (
     NO_ANSWER,
     End,
@@ -29,25 +28,12 @@ from scans.core.fingerprint.conversation import (
     receive,
     start_tls,
 )
-from scans.core.fingerprint.greetings import FTP, IMAP, POP3, RSYNC, SMTP, VNC
 from scans.core.fingerprint.handshakes import tls_facts
-from scans.core.fingerprint.memcached import MEMCACHED
-from scans.core.fingerprint.mysql import MYSQL
-from scans.core.fingerprint.postgres import POSTGRES
-from scans.core.fingerprint.redis import REDIS
-from scans.core.fingerprint.ssh import SSH
+from scans.core.fingerprint.protocols import PROTOCOLS, http, tls
 from scans.core.fingerprint.starttls import with_tls
-from scans.core.fingerprint.telnet import TELNET
 from scans.core.fingerprint.usual import is_encrypted, is_hands_off, is_web, speaks_first
 from scans.core.ports import category
 from scans.core.types import Service, ServiceState
-
-# In the order in which a greeting is shown to them.
-PROTOCOLS: tuple[Protocol, ...] = (
-    *(SSH, SMTP, FTP, POP3, IMAP, MYSQL, TELNET, VNC, RSYNC),
-    *(REDIS, MEMCACHED, POSTGRES),
-    *(http.HTTP, tls.TLS),
-)
 
 GREETING_SECONDS = 0.4  # the connection is older than that already, so that most greetings have come
 USUAL_GREETING_SECONDS = 2.5  # mail and file servers look their visitors up first

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.core.fingerprint.identify import identify
-from scans.core.fingerprint.postgres import SSL_REQUEST, ask
+from scans.core.fingerprint.protocols.postgres import SSL_REQUEST, ask
 from scans.core.types import Service, ServiceState
 from tests.core.fingerprint.asking import dripping, saying, service_of, serving
 from tests.core.fingerprint.certs import make, server_context

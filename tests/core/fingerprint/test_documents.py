@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.core.fingerprint.documents import read_document, told
-from scans.core.fingerprint.http import ask
+from scans.core.fingerprint.protocols.http import ask
 from scans.core.types import Service, ServiceState
 from tests.core.fingerprint.asking import saying, service_of, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context

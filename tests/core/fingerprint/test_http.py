@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from scans.core.fingerprint.conversation import Handshake
 from scans.core.fingerprint.favicon import favicon_hash
-from scans.core.fingerprint.http import MAX_REDIRECTS, ask
 from scans.core.fingerprint.http_reply import MAX_BODY_BYTES, MAX_HEADER_BYTES, dechunked, read_head
+from scans.core.fingerprint.protocols.http import MAX_REDIRECTS, ask
 from scans.core.types import Cookie, HttpFacts, ServiceState, Technology
 from tests.core.fingerprint.talking import question, talk
 

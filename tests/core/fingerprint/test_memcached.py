@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.core.fingerprint.memcached import ask
+from scans.core.fingerprint.protocols.memcached import ask
 from scans.core.types import ServiceState
 from tests.core.fingerprint.talking import question, talk
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scans.core.fingerprint.redis import ask
+from scans.core.fingerprint.protocols.redis import ask
 from scans.core.types import ServiceState
 from tests.core.fingerprint.asking import service_of
 from tests.core.fingerprint.clock import PatientClock

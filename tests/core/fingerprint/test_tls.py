@@ -11,8 +11,8 @@ import warnings
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from scans.core.fingerprint import tls
 from scans.core.fingerprint.conversation import Handshake
+from scans.core.fingerprint.protocols import tls
 from scans.core.types import ServiceState
 from tests.core.fingerprint.asking import saying, service_of, serving
 from tests.core.fingerprint.certs import encrypted, make, server_context
