@@ -12,6 +12,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.options import ModelAdmin as StockAdmin
 from django.contrib.admin.utils import build_q_object_from_lookup_parameters
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
@@ -192,7 +193,14 @@ class OwnerFilter(admin.RelatedFieldListFilter):
             raise IncorrectLookupParameters(error) from error
         if is_few:
             return queryset.filter(job__in=jobs.values("pk"))
-        return queryset.filter(Exists(jobs.filter(pk=OuterRef("job"))), pk__lte=owned.aggregate(newest=Max("pk"))["newest"])
+        return queryset.filter(Exists(jobs.filter(pk=OuterRef("job"))), pk__lte=_newest(owned))
+
+
+def _newest(results: QuerySet[TargetResult]) -> int:
+    """The key of the newest. For a maximum Postgres reads the whole table; for the first of all SQLite sorts them."""
+    if connection.vendor == "postgresql":
+        return results.order_by("-pk").values_list("pk", flat=True)[0]
+    return int(results.aggregate(newest=Max("pk"))["newest"])
 
 
 @admin.register(TargetResult)
