@@ -3,10 +3,11 @@
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev screenshots audit chaos bench-probe
+.PHONY: help run demo worker test check format bench fuzz docs lock installed installed-dev screenshots audit chaos \
+  bench-probe bench-fingerprint
 
 help: ## Print this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 run: installed ## Start everything on this machine
 	@exec $(PYTHON) manage.py up
@@ -38,6 +39,9 @@ bench: installed ## Measure jobs through the real queue, on loopback
 
 bench-probe: installed ## Measure the probe engine beside nmap and masscan, in network namespaces; needs root. ARGS="--rounds 5"
 	@$(PYTHON) -m bench.probe $(ARGS)
+
+bench-fingerprint: installed-dev ## Measure how services are named beside nmap -sV, real servers and namespaces; needs root
+	@$(PYTHON) -m bench.fingerprint $(ARGS)
 
 fuzz: installed-dev ## Send 10,000 requests made from the API's own schema, and check each reply against it
 	@FUZZ_CASES=10000 $(PYTHON) -m pytest tests/api/test_schema_fuzz.py -q -s -o timeout=1800

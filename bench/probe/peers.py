@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -79,13 +79,17 @@ def _read_ours(file: Path, _: truth.Workload) -> States:
     return found
 
 
-def _read_nmap(file: Path, _: truth.Workload) -> States:
-    text = file.read_text()
-    if "</nmaprun>" not in text:  # it was stopped: keep the hosts that are complete
+def nmap_hosts(text: str) -> Iterator[ElementTree.Element]:
+    """The hosts of its XML. If it was stopped, those that are complete."""
+    if "</nmaprun>" not in text:
         complete, mark, _ = text.rpartition("</host>")
         text = f"{complete}{mark}</nmaprun>" if mark else "<nmaprun/>"
+    return ElementTree.fromstring(text).iter("host")
+
+
+def _read_nmap(file: Path, _: truth.Workload) -> States:
     found: States = {}
-    for host in ElementTree.fromstring(text).iter("host"):
+    for host in nmap_hosts(file.read_text()):
         states = found.setdefault(str(ip_address(host.find("address").get("addr"))), {})
         for many in host.iter("extraports"):
             for reason in many.iter("extrareasons"):
