@@ -200,15 +200,14 @@ def nmap(ground: Ground) -> list[str]:
 
 
 def read_nmap(text: str) -> dict[Place, Named]:
-    """What it puts into brackets counts as the product's name, too."""
+    """What it found out by asking."""
     said = {}
     for host in nmap_hosts(text):
         for port in host.iter("port"):
             service = port.find("service")
             if service is not None and service.get("method") == "probed":
-                product = " ".join(filter(None, (service.get("product"), service.get("extrainfo"))))
                 protocol = NMAP_PROTOCOLS.get(service.get("name"), service.get("name"))
-                named = Named(protocol=protocol, product=product, version=service.get("version", ""))
+                named = Named(protocol=protocol, product=service.get("product", ""), version=service.get("version", ""))
                 said[host.find("address").get("addr"), int(port.get("portid"))] = named
     return said
 
