@@ -84,11 +84,11 @@ def wire_result(row: TargetResult, waivers: WaiversInForce, others: Sequence[Res
 def host_result(row: TargetResult) -> dict[str, Any]:
     """A result for its own page: marked with the waivers in force, and what wants acting on first, also in an old row."""
     result = wire_result(row, waivers_in_force())
-    confirmed = risk.confirmed_access()
+    places = risk.urgency()
 
-    def weight(finding: dict[str, Any]) -> tuple[bool, int, int, str]:
+    def weight(finding: dict[str, Any]) -> tuple[int, int, int, str]:
         floor = Level(finding["floor"]) if finding["floor"] else None
-        return risk.actionability(finding["rule_id"], floor=floor, points=finding["points"], confirmed=confirmed)
+        return risk.actionability(finding["rule_id"], floor=floor, points=finding["points"], places=places)
 
     return result | {"findings": sorted(result["findings"], key=weight)}
 

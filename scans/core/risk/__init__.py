@@ -6,7 +6,7 @@ from scans.core.risk.entry import RuleError
 from scans.core.risk.evidence import RiskEvidence, gather
 from scans.core.risk.operators import pack_of, read_pack
 from scans.core.risk.pack import Pack, Rule, default_pack
-from scans.core.risk.scorer import actionability, confirmed_access, rate
+from scans.core.risk.scorer import actionability, rate, urgency
 from scans.core.risk.what_if import Relief, best_relief, by_weight, points, rate_closed
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "actionability",
     "best_relief",
     "by_weight",
-    "confirmed_access",
     "default_pack",
     "gather",
     "pack_of",
@@ -26,4 +25,5 @@ __all__ = [
     "rate",
     "rate_closed",
     "read_pack",
+    "urgency",
 ]

@@ -113,6 +113,13 @@ def test_the_worst_finding_stands_first():
     assert [finding.rule_id for finding in findings][:3] == ["EXP-008", "EXP-011", "EXP-018"]
 
 
+def test_what_can_be_acted_on_stands_before_what_only_weighs_more():
+    facts = {"unauthenticated_services": ["Redis"], "vulns.kev": ["CVE-2099-0001"], "vulns.max_epss": 0.2}
+    findings = rate(evidence((3306, 3389), facts)).findings
+    assert [finding.rule_id for finding in findings][:4] == ["ACC-001", "VUL-001", "VUL-002", "EXP-003"]
+    assert [finding.points for finding in findings][2:4] == [6, 35]
+
+
 def test_the_order_in_which_ports_were_seen_changes_nothing():
     ports = list(catalogue())[:60]
     shuffled = random.Random(1).sample(ports, len(ports))
