@@ -280,7 +280,7 @@ def compare(name: str, *, without: Sequence[str], rounds: int, limit_seconds: in
     """Every round both scanners, in an order that is drawn anew."""
     runs = []
     with real(without) if name == "real" else lab(name) as ground:
-        measure("ours", name, ground, limit_seconds=limit_seconds)  # compiles what it imports
+        measure("ours", name, ground, limit_seconds=limit_seconds)  # compiles what it imports, and wakes the servers
         for _ in range(rounds):
             for tool in random.sample(list(TOOLS), len(TOOLS)):
                 run = measure(tool, name, ground, limit_seconds=limit_seconds)
