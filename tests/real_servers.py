@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -60,7 +61,12 @@ def running(*command: object, address: str, port: int, user: dict[str, Any] = AS
     """The command, from when it accepts connections until the block ends."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=said, stderr=said, **user
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            **user,
         )
         try:
             is_up = wait_until(lambda: _accepts(address, port) or process.poll() is not None)
@@ -79,6 +85,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(PATIENCE)
+    with suppress(ProcessLookupError):  # what is left of its family, as of Postfix
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _accepts(address: str, port: int) -> bool:
