@@ -226,11 +226,15 @@ class LimitField(serializers.IntegerField):
         super().__init__(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT, help_text="How many a page holds.")
 
 
+# Spelt out: what white space is, a schema's regular expressions and Python's do not agree upon.
+NOT_BLANK = r"[^\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+
+
 class TextFilter(serializers.RegexField):
     """What a text has to be like. One of white space alone would ask for nothing, and the schema says so."""
 
     def __init__(self, *, max_length: int, help_text: str) -> None:
-        super().__init__(r"\S", required=False, max_length=max_length, help_text=help_text)
+        super().__init__(NOT_BLANK, required=False, max_length=max_length, help_text=help_text)
 
 
 class TermFilter(serializers.RegexField):
