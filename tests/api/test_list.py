@@ -149,7 +149,8 @@ def test_a_parameter_that_cannot_be_meant_is_a_422_that_points_to_it(client, que
     reply = client.get(f"/scans?{query}")
     assert reply.status_code == 422
     assert reply["Content-Type"] == "application/problem+json"
-    assert [error["pointer"] for error in reply.json()["errors"]] == pointers
+    pointed_to = [error["pointer"] for error in reply.json()["errors"]]
+    assert list(dict.fromkeys(pointed_to)) == pointers  # a lone NUL is wrong in two ways
 
 
 @pytest.mark.parametrize("cursor", ["0-0", "9999999999999999-999999999999999999"])
