@@ -47,6 +47,7 @@ def environment(directory: Path, *, ip_api: str, gemini: str) -> dict[str, str]:
         "PROFILE": "local",
         "DATA_DIR": str(directory / "data"),
         "SCAN_TREAT_AS_GLOBAL": PUBLIC,
+        "INTEL_SOURCES": "ip-api",
         "IP_API_BASE_URL": ip_api,
         "GEMINI_API_KEY": "demo",
         "GEMINI_BASE_URL": gemini,

@@ -10,11 +10,14 @@ from textwrap import fill
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scans.core.intel import SOURCES  # noqa: E402
+from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS, Limit  # noqa: E402
+from scans.core.intel import SOURCES, RemoteSource, Source  # noqa: E402
+from scans.core.intel.base import KeyUse  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
 from scans.core.risk.what_if import MAX_CANDIDATES, MAX_TRIED_PORTS  # noqa: E402
+from scans.core.tools import STALE_SECONDS  # noqa: E402
 
 OWN_RULES = """disable: [HDR-003]                 # versions may be shown here
 rules:
@@ -37,18 +40,30 @@ rules:
 
 def sources_page() -> str:
     """Every source that a scan may ask."""
-    rows = [
-        f"| {source.name} | {source.terms} | {source.batch_size} | {source.requests_per_minute:g} "
-        f"| {source.lifetime_seconds // 3600} h | {source.empty_lifetime_seconds // 3600} h |"
-        for source in SOURCES
+    chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
+    asked = [
+        f"| {kind.name} | {kind.batch_size} | {', '.join(map(_limit, kind.limits))} | {_hours(kind.lifetime_seconds)} "
+        f"| {_hours(kind.empty_lifetime_seconds)} |"
+        for kind in SOURCES
+        if issubclass(kind, RemoteSource)
     ]
     return f"""# Intelligence sources
 
 Written by `make docs` from `scans/core/intel/`.
 
-| source | terms | addresses per request | requests per minute | answers are kept | "knows nothing" is kept |
-| --- | --- | --- | --- | --- | --- |
-{chr(10).join(rows)}
+| source | what it knows | asked | who is told what | terms |
+| --- | --- | --- | --- | --- |
+{chr(10).join(chosen)}
+
+`INTEL_SOURCES` says which are asked ([configuration.md](configuration.md)).
+
+| source | addresses per request | requests | answers are kept | "knows nothing" is kept |
+| --- | --- | --- | --- | --- |
+{chr(10).join(asked)}
+
+All processes share these limits. A source whose quota is used up is left alone until the end that it names, or for a minute,
+doubling up to an hour; one that fails {BREAKING_FAILURES} times in a row for {BROKEN_SECONDS / 60:g} minutes. Where no new
+answer comes, one whose time is over by up to {STALE_SECONDS // 86400} days stands in, marked `stale`.
 
 Only public addresses are asked about, as addresses, never as names. Each answer becomes one state: `ok`, `empty` (it knows
 nothing), `stale`, `rate_limited`, `unauthorized`, `failed`, `skipped` (switched off, or `OFFLINE=1`) or `not_applicable`
@@ -56,6 +71,39 @@ nothing), `stale`, `rate_limited`, `unauthorized`, `failed`, `skipped` (switched
 
 To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 """
+
+
+def _when_on(kind: type[Source]) -> str:
+    needs = {
+        KeyUse.REQUIRED: f"with a key (`{_variable(kind)}`)",
+        KeyUse.OPTIONAL: f"; a key is optional (`{_variable(kind)}`)",
+    }
+    if kind.key is KeyUse.REQUIRED:
+        return needs[kind.key]
+    return ("by default" if kind.is_default else "if named") + needs.get(kind.key, "")
+
+
+def _variable(kind: type[Source]) -> str:
+    return f"INTEL_{kind.name.upper().replace('-', '_')}_KEY"
+
+
+def _told(kind: type[Source]) -> str:
+    if not issubclass(kind, RemoteSource):
+        return "nobody: it is read on this machine"
+    return f"{kind.base_url or 'the resolver'}: {kind.tells}"
+
+
+def _limit(limit: Limit) -> str:
+    units = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}
+    return (
+        f"{limit.requests:g} in a {units[limit.seconds]}"
+        if limit.seconds in units
+        else f"{limit.requests:g} in {limit.seconds:g} s"
+    )
+
+
+def _hours(seconds: int) -> str:
+    return f"{seconds // 3600} h" if seconds < 3 * 86400 else f"{seconds // 86400} d"
 
 
 def risk_page() -> str:

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ipscanner.secret import load_or_create_secret
 from ipscanner.version import version
+from scans.core.intel import SOURCES, check_choice
 from scans.core.options import OptionError, Options
 from scans.core.risk import RuleError, pack_of
 
@@ -26,8 +27,9 @@ RATE_UNITS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
 env = environ.Env()
 
 try:
-    SCANNER = Options.from_env(os.environ)
+    SCANNER = Options.from_env({**os.environ, "DATA_DIR": os.environ.get("DATA_DIR") or str(BASE_DIR / "data")})
     pack_of(SCANNER.risk.rules_file)  # read once here, so that no process runs by rules that cannot be meant
+    check_choice(SCANNER.intel, SOURCES)  # nor by sources that there are not
 except OptionError as error:
     raise ImproperlyConfigured(str(error)) from error
 except RuleError as error:
@@ -326,7 +328,13 @@ USE_TZ = True
 
 # --- Logs --------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
-SECRETS = [SCANNER.ai.api_key, SECRET_KEY, METRICS_TOKEN, *BROKER_PASSWORDS]  # by value; too short ones are left alone
+SECRETS = [
+    SCANNER.ai.api_key,
+    *SCANNER.intel.keys.values(),
+    SECRET_KEY,
+    METRICS_TOKEN,
+    *BROKER_PASSWORDS,
+]  # by value; too short ones are left alone
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F, FloatField, Q, Value
+from django.db.models import F, FloatField, QuerySet, Value
 from django.db.models.functions import Least
 
 from scans.conf import scanner_options
-from scans.core.tools import BURST, Pace, Tools
-from scans.core.types import Facts, IPAddress, SourceResult, SourceState
-from scans.models import RateBucket, SourceReply, clock
+from scans.core import budgets
+from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
+from scans.core.stored import stored_facts
+from scans.core.tools import STALE_SECONDS, Answered, Kept, Pace, Tools, as_cached, as_stale
+from scans.core.types import IPAddress, SourceResult, SourceState
+from scans.models import RateBucket, SourceHealth, SourceReply, clock
 
-AHEAD = timedelta(seconds=5)  # a count further ahead was written while the database's clock was wrong, and is forgotten
+STALE = timedelta(seconds=STALE_SECONDS)
+SEEN_EVERY = timedelta(seconds=5)  # how exactly it is known when a healthy source answered last
 
 
 def make_tools(*, stop: threading.Event, pace: Pace | None) -> Tools:
@@ -28,34 +33,45 @@ def make_tools(*, stop: threading.Event, pace: Pace | None) -> Tools:
 class DatabaseCache:
     """Source replies in the SourceReply table."""
 
-    def get_many(self, source: str, addresses: Iterable[IPAddress]) -> Mapping[IPAddress, SourceResult]:
+    def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """The unexpired answers, in one query."""
-        rows = SourceReply.objects.filter(
-            source=source, address__in=[str(a) for a in addresses], expires_at__gt=clock.ago(timedelta(0))
-        )
-        return {ip_address(row.address): _result(row) for row in rows}
+        rows = _replies(sources, addresses).filter(expires_at__gt=clock.ago(timedelta(0)))
+        return {(row.source, ip_address(row.address)): as_cached(_result(row)) for row in rows}
 
-    def put_many(self, results: Mapping[IPAddress, SourceResult], *, lifetime_seconds: Mapping[IPAddress, int]) -> None:
+    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
+        """The answers whose time has been over for a while, in one query."""
+        is_recent = {
+            "expires_at__lte": clock.ago(timedelta(0)),
+            "expires_at__gt": clock.ago(timedelta(seconds=STALE_SECONDS)),
+        }
+        rows = _replies(sources, addresses).filter(**is_recent)
+        return {(row.source, ip_address(row.address)): as_stale(_result(row)) for row in rows}
+
+    def put_many(self, kept: Sequence[Kept]) -> None:
         """Keep answers, in one statement; a newer answer replaces an older one."""
         now = clock.now()  # one that is ahead by a day would keep answers for a day longer
-        rows = [
-            SourceReply(
-                source=result.source,
-                address=str(address),
-                state=result.state,
-                reason=result.reason,
-                facts={name: value for name, value in asdict(result.facts).items() if value is not None},
-                observed_at=result.observed_at or now,
-                expires_at=now + timedelta(seconds=lifetime_seconds[address]),
+        rows = {
+            (one.result.source, one.address): SourceReply(
+                source=one.result.source,
+                address=str(one.address),
+                state=one.result.state,
+                reason=one.result.reason,
+                facts={name: value for name, value in asdict(one.result.facts).items() if value is not None},
+                observed_at=one.result.observed_at or now,
+                expires_at=now + timedelta(seconds=one.lifetime_seconds),
             )
-            for address, result in results.items()
-        ]
+            for one in kept
+        }
         SourceReply.objects.bulk_create(
-            rows,
+            rows.values(),
             update_conflicts=True,
             unique_fields=["source", "address"],
             update_fields=["state", "reason", "facts", "observed_at", "expires_at"],
         )
+
+
+def _replies(sources: Sequence[str], addresses: Iterable[IPAddress]) -> QuerySet[SourceReply]:
+    return SourceReply.objects.filter(source__in=sources, address__in=[str(a) for a in addresses])
 
 
 def _result(row: SourceReply) -> SourceResult:
@@ -64,40 +80,71 @@ def _result(row: SourceReply) -> SourceResult:
         state=SourceState(row.state),
         reason=row.reason,
         observed_at=row.observed_at,
-        is_cached=True,
-        facts=Facts(**row.facts),
+        facts=stored_facts(row.facts),
     )
 
 
 class DatabaseBudget:
-    """Token buckets in the RateBucket table, one row a source.
+    """Limits in the RateBucket table, a row for each limit of a source, and health in SourceHealth.
 
-    The row is locked from reading to saving: otherwise two processes could take the same token.
+    The rows are locked from reading to saving: otherwise two processes could take the same token.
     """
 
-    def draw(self, source: str, *, per_minute: float) -> float:
-        """Take one request's worth. 0.0 when granted, otherwise the seconds until it is worth asking again."""
-        RateBucket.objects.get_or_create(name=source, defaults={"tokens": BURST, "counted_at": clock.now()})
+    def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
+        """Take one request's worth. None when granted, otherwise for how long not, and why."""
+        names = {_bucket_name(source, limit): limit for limit in limits}
+        for name, limit in names.items():
+            full = Bucket.full(limit, now=clock.now().timestamp())
+            RateBucket.objects.get_or_create(name=name, defaults=_bucket_row(full))
         with transaction.atomic():
-            bucket = RateBucket.objects.select_for_update().get(name=source)  # SQLite's IMMEDIATE locks by itself
-            # Read once the lock is held, and never going back: time that is counted twice grows its tokens twice.
-            now = clock.now()
-            counted_at = min(bucket.counted_at, now + AHEAD)
-            now = max(now, counted_at)
-            if bucket.blocked_until and bucket.blocked_until > now:
-                return (bucket.blocked_until - now).total_seconds()
-            grown = (now - counted_at).total_seconds() * per_minute / 60
-            tokens = min(BURST, bucket.tokens + grown)
-            is_granted = tokens >= 1
-            bucket.tokens, bucket.counted_at = tokens - is_granted, now
-            bucket.save(update_fields=["tokens", "counted_at"])
-        return 0.0 if is_granted else (1 - tokens) * 60 / per_minute
+            rows = list(
+                RateBucket.objects.select_for_update().filter(name__in=names).order_by("name")
+            )  # SQLite locks by itself
+            now = clock.now().timestamp()  # read once the lock is held
+            if refusal := _health(SourceHealth.objects.filter(source=source).first()).refusal(now=now):
+                return refusal
+            kept = {names[row.name]: Bucket(tokens=row.tokens, counted_at=row.counted_at.timestamp()) for row in rows}
+            left, refusal = budgets.draw(kept, now=now)
+            for row in rows:
+                row.tokens, row.counted_at = _bucket_row(left[names[row.name]]).values()
+            RateBucket.objects.bulk_update(rows, ["tokens", "counted_at"])
+        return refusal
 
-    def observe(self, source: str, *, remaining: int, resets_in_seconds: float) -> None:
-        """Never believe to have more than the source says is left; at nothing left, wait for its reset."""
-        rows = RateBucket.objects.filter(name=source)
-        if remaining > 0:
-            rows.update(tokens=Least(F("tokens"), Value(float(remaining), output_field=FloatField())))
-            return
-        until = clock.now() + timedelta(seconds=resets_in_seconds)
-        rows.filter(Q(blocked_until__isnull=True) | Q(blocked_until__lt=until)).update(tokens=0.0, blocked_until=until)
+    def observe(self, source: str, limits: Sequence[Limit], results: Sequence[SourceResult], quota: Quota | None) -> None:
+        """What became of one request: the health that all processes see. A healthy source is not written down each time."""
+        with transaction.atomic():
+            row, _ = SourceHealth.objects.select_for_update().get_or_create(source=source)
+            at = clock.now()
+            before = _health(row)
+            health = budgets.after(before, [result.state for result in results], quota, now=at.timestamp())
+            missed = next((r for r in results if r.state not in budgets.ANSWERS), None)
+            is_news = row.answered_at is None or at - row.answered_at > SEEN_EVERY
+            if health == before and missed is None and not is_news:
+                return
+            if missed is None:
+                row.answered_at = at
+            else:
+                row.missed_at, row.last_miss = at, f"{missed.state}: {missed.reason}"[:255]
+            row.failures, row.parks, row.why_blocked = health.failures, health.parks, health.why_blocked
+            row.blocked_until = datetime.fromtimestamp(health.blocked_until, UTC) if health.blocked_until else None
+            row.save()
+        if quota and quota.remaining > 0 and limits:
+            name = _bucket_name(source, min(limits, key=lambda limit: limit.seconds))
+            left = Least(F("tokens"), Value(float(quota.remaining), output_field=FloatField()))
+            RateBucket.objects.filter(name=name).update(tokens=left)
+
+
+def _bucket_name(source: str, limit: Limit) -> str:
+    """A source may change its limits with a release: the counts of another limit are of no use to it."""
+    return f"{source}:{limit.requests:g}/{limit.seconds:g}s"
+
+
+def _bucket_row(bucket: Bucket) -> dict[str, Any]:
+    return {"tokens": bucket.tokens, "counted_at": datetime.fromtimestamp(bucket.counted_at, UTC)}
+
+
+def _health(row: SourceHealth | None) -> Health:
+    if row is None:
+        return Health()
+    until = row.blocked_until.timestamp() if row.blocked_until else 0.0
+    return Health(failures=row.failures, parks=row.parks, blocked_until=until, why_blocked=row.why_blocked)

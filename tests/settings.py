@@ -16,6 +16,7 @@ os.environ.update(
     PROFILE="local",
     DATA_DIR=os.environ["TEST_DATA_DIR"],
     SECRET_KEY="a-key-for-tests-only-0123456789-0123456789-0123456789",
+    INTEL_SOURCES="ip-api",
     IP_API_BASE_URL=os.environ.get("TEST_IP_API_BASE_URL", NOWHERE),
     GEMINI_BASE_URL=os.environ.get("TEST_GEMINI_BASE_URL", NOWHERE),
     GEMINI_API_KEY=os.environ.get("TEST_GEMINI_API_KEY", ""),

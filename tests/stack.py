@@ -42,6 +42,7 @@ def environment(data_dir: Path, **changes: str) -> dict[str, str]:
         "SCAN_DB_PATH": "",
         "SECRET_KEY": "",
         "OFFLINE": "1",
+        "INTEL_SOURCES": "ip-api",
         "IP_API_BASE_URL": NOWHERE,
         "GEMINI_BASE_URL": NOWHERE,
         "GEMINI_API_KEY": "",

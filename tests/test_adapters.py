@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -10,69 +11,137 @@ from django.db import connection
 from django.utils import timezone
 
 from scans.adapters import DatabaseBudget, DatabaseCache
-from scans.core.types import Facts, SourceResult, SourceState
-from scans.models import RateBucket, SourceReply
+from scans.core.budgets import BREAKING_FAILURES, Limit, Quota
+from scans.core.tools import Kept
+from scans.core.types import Facts, IPAddress, SourceResult, SourceState
+from scans.models import RateBucket, SourceHealth, SourceReply
 from tests.threads import at_once
 
 A, B = ip_address("127.66.0.1"), ip_address("2001:db8::1")
+
+
+IN_A_MINUTE, IN_TEN_MINUTES = (Limit(3, 60),), (Limit(0.1, 60),)
 
 
 def reply(**facts) -> SourceResult:
     return SourceResult(source="ip-api", state=SourceState.OK, observed_at=datetime.now(UTC), facts=Facts(**facts))
 
 
+def kept(address: IPAddress, result: SourceResult, seconds: int = 60) -> Kept:
+    return Kept(address=address, result=result, lifetime_seconds=seconds)
+
+
 @pytest.mark.django_db
 def test_what_is_put_comes_back_marked_as_cached_in_one_query(django_assert_num_queries):
-    DatabaseCache().put_many(
-        {A: reply(country="Germany", is_proxy=False), B: reply(asn=64500)}, lifetime_seconds={A: 60, B: 60}
-    )
+    names = ("a.invalid", "b.invalid")
+    cache = DatabaseCache()
+    cache.put_many([kept(A, reply(country="Germany", is_proxy=False, host_names=names)), kept(B, reply(asn=64500))])
+    cache.put_many([kept(A, replace(reply(country="France"), source="rdap"))])
     with django_assert_num_queries(1):
-        found = DatabaseCache().get_many("ip-api", [A, B])
-    assert found[A].facts == Facts(country="Germany", is_proxy=False)
-    assert found[B].facts == Facts(asn=64500)
+        found = cache.get_many(["ip-api", "rdap"], [A, B])
+    assert found["ip-api", A].facts == Facts(country="Germany", is_proxy=False, host_names=names)
+    assert found["ip-api", B].facts == Facts(asn=64500)
+    assert found["rdap", A].facts == Facts(country="France")
+    assert len(found) == 3
     assert all(result.is_cached for result in found.values())
-    assert DatabaseCache().get_many("another", [A]) == {}
+    assert cache.get_many(["another"], [A]) == {}
 
 
 @pytest.mark.django_db
-def test_an_expired_answer_is_not_served_and_a_newer_one_replaces_it():
+def test_an_expired_answer_is_only_served_as_a_stale_one_and_a_newer_one_replaces_it():
     cache = DatabaseCache()
-    cache.put_many({A: reply(country="Old")}, lifetime_seconds={A: 60})
+    cache.put_many([kept(A, reply(country="Old"))])
     SourceReply.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert cache.get_many("ip-api", [A]) == {}
-    cache.put_many({A: reply(country="New")}, lifetime_seconds={A: 60})
-    assert cache.get_many("ip-api", [A])[A].facts.country == "New"
+    assert cache.get_many(["ip-api"], [A]) == {}
+    assert cache.get_expired(["ip-api"], [A])["ip-api", A].state is SourceState.STALE
+    cache.put_many([kept(A, reply(country="New"))])
+    assert cache.get_many(["ip-api"], [A])["ip-api", A].facts.country == "New"
+    assert cache.get_expired(["ip-api"], [A]) == {}
+    SourceReply.objects.update(expires_at=timezone.now() - timedelta(days=8))
+    assert cache.get_expired(["ip-api"], [A]) == {}
     assert SourceReply.objects.count() == 1
 
 
 @pytest.mark.django_db
 def test_a_budget_grants_its_burst_and_then_says_how_long_to_wait():
     budget = DatabaseBudget()
-    assert [budget.draw("ip-api", per_minute=3) for _ in range(3)] == [0, 0, 0]
-    assert 0 < budget.draw("ip-api", per_minute=3) <= 20
+    assert [budget.draw("ip-api", IN_A_MINUTE) for _ in range(3)] == [None, None, None]
+    refusal = budget.draw("ip-api", IN_A_MINUTE)
+    assert refusal is not None
+    assert 0 < refusal.seconds <= 20
     RateBucket.objects.update(counted_at=timezone.now() - timedelta(seconds=21))
-    assert budget.draw("ip-api", per_minute=3) == 0
+    assert budget.draw("ip-api", IN_A_MINUTE) is None
+
+
+@pytest.mark.django_db
+def test_a_day_is_counted_in_a_row_of_its_own_and_a_refusal_by_it_costs_nothing_else():
+    budget, limits = DatabaseBudget(), (Limit(60, 60), Limit(2, 86400))
+    assert [budget.draw("greynoise", limits) for _ in range(2)] == [None, None]
+    refusal = budget.draw("greynoise", limits)
+    assert refusal is not None
+    assert 0 < refusal.seconds <= 86400
+    assert refusal.reason.startswith("its quota is used up for another ")
+    by_name = dict(RateBucket.objects.values_list("name", "tokens"))
+    assert by_name["greynoise:2/86400s"] == 0
+    assert by_name["greynoise:60/60s"] >= 1  # of three at once
 
 
 @pytest.mark.django_db
 def test_what_the_source_says_about_its_quota_outranks_our_count():
+    budget, good = DatabaseBudget(), [reply(asn=1)]
+    budget.draw("ip-api", IN_TEN_MINUTES)
+    budget.observe("ip-api", IN_TEN_MINUTES, good, Quota(remaining=1, resets_in_seconds=60))
+    assert RateBucket.objects.get().tokens == pytest.approx(0.1)  # such a limit never had a whole one
+
+
+@pytest.mark.django_db
+def test_a_source_that_says_its_quota_is_used_up_is_left_alone_until_then():
     budget = DatabaseBudget()
-    budget.draw("ip-api", per_minute=0.1)
-    budget.observe("ip-api", remaining=1, resets_in_seconds=60)
-    assert budget.draw("ip-api", per_minute=0.1) == 0
-    assert budget.draw("ip-api", per_minute=0.1) > 500
-    budget.observe("ip-api", remaining=0, resets_in_seconds=370)
-    assert 200 < budget.draw("ip-api", per_minute=0.1) <= 370
+    budget.draw("ip-api", IN_A_MINUTE)
+    budget.observe("ip-api", IN_A_MINUTE, [reply(asn=1)], Quota(remaining=1, resets_in_seconds=60))
+    assert RateBucket.objects.get().tokens == 1
+    budget.observe("ip-api", IN_A_MINUTE, [reply(asn=1)], Quota(remaining=0, resets_in_seconds=370))
+    refusal = budget.draw("ip-api", IN_A_MINUTE)
+    assert refusal is not None
+    assert 60 < refusal.seconds <= 370
+
+
+@pytest.mark.django_db
+def test_a_source_that_fails_again_and_again_is_left_alone_and_one_answer_heals_it():
+    budget = DatabaseBudget()
+    bad = [SourceResult(source="rdap", state=SourceState.FAILED, reason="HTTP 500")]
+    for _ in range(BREAKING_FAILURES):
+        assert budget.draw("rdap", IN_A_MINUTE) is None
+        RateBucket.objects.all().delete()
+        budget.observe("rdap", IN_A_MINUTE, bad, None)
+    refusal = budget.draw("rdap", IN_A_MINUTE)
+    assert refusal is not None
+    assert refusal.state is SourceState.FAILED
+    health = SourceHealth.objects.get()
+    assert (health.failures, health.last_miss) == (BREAKING_FAILURES, "failed: HTTP 500")
+    budget.observe("rdap", IN_A_MINUTE, [replace(reply(), source="rdap")], None)
+    assert budget.draw("rdap", IN_A_MINUTE) is None
+    assert SourceHealth.objects.get().failures == 0
+
+
+@pytest.mark.django_db
+def test_a_healthy_source_is_written_down_only_now_and_then(django_assert_num_queries):
+    budget = DatabaseBudget()
+    budget.observe("rdap", IN_A_MINUTE, [reply()], None)
+    at = SourceHealth.objects.get().answered_at
+    budget.observe("rdap", IN_A_MINUTE, [reply()], None)
+    assert SourceHealth.objects.get().answered_at == at
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_at_once_never_draw_more_than_there_is():
-    DatabaseBudget().draw("ip-api", per_minute=0.1)
+    limits = (Limit(3, 7 * 86400), Limit(50, 28 * 86400))
+    assert DatabaseBudget().draw("ip-api", limits) is None
     granted, problems = [], []
 
     def draw() -> None:
         try:
-            granted.extend(wait for _ in range(5) if (wait := DatabaseBudget().draw("ip-api", per_minute=0.1)) == 0)
+            granted.extend(True for _ in range(5) if DatabaseBudget().draw("ip-api", limits) is None)
         except Exception as error:
             problems.append(error)
         finally:
@@ -80,4 +149,4 @@ def test_many_at_once_never_draw_more_than_there_is():
 
     at_once(draw, threads=8)
     assert problems == []
-    assert len(granted) == 2  # one is gone already, and none grows back within ten minutes
+    assert len(granted) == 2  # one is gone already

@@ -26,6 +26,7 @@ from scans.models import (
     DeletedJob,
     RateBucket,
     ScanJob,
+    SourceHealth,
     SourceReply,
     TargetAddress,
     TargetResult,
@@ -447,7 +448,7 @@ def test_the_index_is_calm_when_there_is_nothing(admin_client):
     assert "oldest" not in said
     assert "none is alive, nothing will be scanned" in said
     assert "no source was asked in the last day" in said
-    assert "Budgets on hold 0 every source may be asked" in said
+    assert "Sources on hold 0 every source may be asked" in said
     assert "Failed logins, 24 hours 0" in said
 
 
@@ -463,15 +464,15 @@ def test_staff_who_may_not_see_jobs_see_no_numbers_of_them(client):
     assert 'id="overview"' not in client.get("/admin/").content.decode()
 
 
-def test_the_index_counts_failed_logins_and_budgets_on_hold(admin_client):
+def test_the_index_counts_failed_logins_and_sources_on_hold(admin_client):
     now = timezone.now()
     for at in (now, now - timedelta(hours=23), now - timedelta(hours=25)):
         AuditEvent.objects.create(at=at, action="login_failed", address="127.0.0.1")
     for name, until in (("ip-api", now + timedelta(minutes=1)), ("shodan", now - timedelta(minutes=1))):
-        RateBucket.objects.create(name=name, tokens=0, counted_at=now, blocked_until=until)
+        SourceHealth.objects.create(source=name, blocked_until=until)
     said = overview_of(admin_client)
     assert "Failed logins, 24 hours 2 in the audit trail" in said
-    assert "Budgets on hold 1 ip-api until" in said
+    assert "Sources on hold 1 ip-api until" in said
     assert "shodan" not in said
 
 
@@ -512,7 +513,7 @@ def test_a_purge_by_no_age_takes_nothing(admin_client, everything, days):
 def test_a_purge_that_takes_too_long_for_one_request_says_that_more_is_left(admin_client, everything, monkeypatch):
     monkeypatch.setattr(purge_admin, "PATIENCE_SECONDS", -1.0)
     ScanJob.objects.update(finished_at=timezone.now() - timedelta(days=8))
-    SourceReply.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    SourceReply.objects.update(expires_at=timezone.now() - timedelta(days=8))
     page = admin_client.post(PURGE, {"days": 7}, follow=True).content.decode()
     assert "More is left: purge again" in page
     assert ScanJob.objects.count() == 1

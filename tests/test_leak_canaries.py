@@ -47,7 +47,7 @@ def test_no_canary_is_found_after_a_scan_with_failing_services(client, settings,
         settings.SCANNER = replace(
             settings.SCANNER,
             ai=replace(settings.SCANNER.ai, api_key=API_KEY, base_url=fake.base_url),
-            intel=replace(settings.SCANNER.intel, ip_api_base_url=fake.base_url, grace_seconds=PATIENCE),
+            intel=replace(settings.SCANNER.intel, urls={"ip-api": fake.base_url}, grace_seconds=PATIENCE),
         )
         targets = [
             public(30),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scans.adapters import DatabaseBudget
 from scans.admin.overview import overview
 from scans.api.metrics import CONTENT_TYPE, exposition
+from scans.core.budgets import Limit, Quota
 from scans.models import RestartReason, ScanJob, TargetState, WorkerHeartbeat
 from scans.selectors.metrics import Family, Sample, metric_families
 from scans.selectors.readiness import needs_reaping
@@ -167,11 +168,14 @@ def test_restarts_add_up_over_supervisors_and_neither_a_fold_nor_counting_again_
 @pytest.mark.django_db
 def test_a_source_whose_quota_is_used_up_says_for_how_long_whatever_this_hosts_clock_says(client, monkeypatch):
     budget = DatabaseBudget()
-    budget.draw("ip-api", per_minute=15)
+    limits = (Limit(15, 60),)
+    budget.draw("ip-api", limits)
     set_the_hosts_clock(monkeypatch, hours=1)
-    budget.observe("ip-api", remaining=0, resets_in_seconds=400)
+    budget.observe("ip-api", limits, [], Quota(remaining=0, resets_in_seconds=400))
     assert 200 < read(client)["source_blocked_seconds"]["ip-api"] <= 400
-    assert 200 < budget.draw("ip-api", per_minute=15) <= 400
+    refusal = budget.draw("ip-api", limits)
+    assert refusal is not None
+    assert 200 < refusal.seconds <= 400
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
 from scans.core.intel import SOURCES
 from scans.core.types import SourceState
-from scans.models import RateBucket, SourceReply, WorkerHeartbeat
+from scans.models import RateBucket, SourceHealth, SourceReply, WorkerHeartbeat
 
 
 class SourceFilter(ValueFilter):
@@ -48,8 +48,16 @@ class WorkerHeartbeatAdmin(ReadOnlyAdmin):
 class RateBucketAdmin(ReadOnlyAdmin):
     """What is left of each source's budget."""
 
-    list_display = ("name", "tokens", "counted_at", "blocked_until")
+    list_display = ("name", "tokens", "counted_at")
     ordering = ("name",)
+
+
+@admin.register(SourceHealth)
+class SourceHealthAdmin(ReadOnlyAdmin):
+    """How sources are doing."""
+
+    list_display = ("source", "answered_at", "missed_at", "last_miss", "failures", "blocked_until", "why_blocked")
+    ordering = ("source",)
 
 
 for model in (Failure, OrmQ, Schedule, Success):  # the queue's own admin offers to edit, retry and run tasks

@@ -16,8 +16,8 @@ from scans.models import (
     OPEN_STATES,
     AuditEvent,
     JobState,
-    RateBucket,
     ScanJob,
+    SourceHealth,
     TargetResult,
     TargetState,
     WorkerHeartbeat,
@@ -50,7 +50,7 @@ class Overview:
     slices: int
     sources: Mapping[str, Mapping[str, int]]  # by source, how often each state, in the sample
     sampled: int
-    blocked: Sequence[RateBucket]  # budgets that a source has put on hold
+    blocked: Sequence[SourceHealth]  # budgets that a source has put on hold
     failed_logins: int
     is_more: bool  # than were looked at
 
@@ -85,7 +85,7 @@ def overview() -> Overview:
         slices=beats[WorkerHeartbeat.Kind.SLICE],
         sources=sources,
         sampled=sampled,
-        blocked=list(RateBucket.objects.filter(blocked_until__gt=clock.ago(timedelta(0))).order_by("name")),
+        blocked=list(SourceHealth.objects.filter(blocked_until__gt=clock.ago(timedelta(0))).order_by("source")),
         failed_logins=failed_logins,
         is_more=is_more,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scans.core import pipeline, wire
-from scans.core.intel import SOURCES
+from scans.core.intel import SOURCES, check_choice
 from scans.core.options import OptionError, Options
 from scans.core.output import WRITERS
 from scans.core.pipeline import Interrupted, Item
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(args)
         pack_of(options.risk.rules_file)
+        check_choice(options.intel, SOURCES)
         ports = parse_ports(args.ports)
         targets = _targets(args)
     except (OptionError, PortError, OSError, _UsageError) as error:

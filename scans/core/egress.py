@@ -1,16 +1,23 @@
-"""The one gate out: the offline switch and the list of services that may be contacted.
+"""The one gate out: the offline switch, the list of services that may be contacted, and the record of who was.
 
-Targets are not services: what may be scanned is `policy.py`'s question. HTTP and the model's client
-both ask here first, so "offline" and "who is told what" can be shown in one place.
+    intelligence (HTTP) ─┐
+    DNS of sources ──────┼─► permit() ─► Gate.contacted: "rdap.example.org:443"
+    the model's client ──┘
+
+Targets are not services: what may be scanned is `policy.py`'s question. Everybody else asks here first, so "offline"
+and "who was told what" can be shown in one place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from scans.core.options import Options
 
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
+OFFLINE = "offline: OFFLINE=1 is set"
+SYSTEM_DNS = "the system's resolver"
 
 
 class EgressRefusedError(PermissionError):
@@ -18,21 +25,60 @@ class EgressRefusedError(PermissionError):
 
 
 class Egress:
-    """Allows HTTP(S) to the services named in the options, and to nothing while offline."""
+    """Allows HTTP(S) to the model's service and those given, DNS to the configured resolvers, and nothing while offline."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, services: Iterable[str] = ()) -> None:
         self._is_offline = options.intel.offline
-        self._origins = {_origin(options.intel.ip_api_base_url), _origin(options.ai.base_url or GEMINI_BASE_URL)}
+        self._resolvers = {_server(*server) for server in options.intel.dns_servers} or {SYSTEM_DNS}
+        self._origins = {origin(options.ai.base_url or GEMINI_BASE_URL), *map(origin, services)}
 
     def permit(self, url: str) -> None:
         """Return if `url` may be contacted, otherwise raise EgressRefusedError."""
         if self._is_offline:
-            raise EgressRefusedError("offline: OFFLINE=1 is set")
-        if _origin(url) not in self._origins:
-            raise EgressRefusedError(f"{_origin(url)} is not a configured service")
+            raise EgressRefusedError(OFFLINE)
+        if origin(url) not in self._origins:
+            raise EgressRefusedError(f"{origin(url)} is not a configured service")
+
+    def permit_dns(self, host: str, port: int) -> None:
+        """The same for a resolver that a source's question goes to; SYSTEM_DNS and port 53 is the system's."""
+        if self._is_offline:
+            raise EgressRefusedError(OFFLINE)
+        if _server(host, port) not in self._resolvers:
+            raise EgressRefusedError(f"{_server(host, port)} is not a configured resolver")
 
 
-def _origin(url: str) -> str:
+class Gate:
+    """The way out for one request, and who was contacted by it. One thread at a time."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._contacted: dict[str, None] = {}
+
+    @property
+    def contacted(self) -> tuple[str, ...]:
+        """Host and port of each service, and resolvers, in the order of first contact."""
+        return tuple(self._contacted)
+
+    def permit(self, url: str) -> None:
+        """See Egress; what is permitted counts as contacted."""
+        self._egress.permit(url)
+        self._contacted[origin(url).partition("://")[2]] = None
+
+    def permit_dns(self, host: str, port: int = 53) -> None:
+        """See Egress; what is permitted counts as contacted."""
+        self._egress.permit_dns(host, port)
+        self._contacted[_server(host, port)] = None
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return f"{parts.scheme}://{parts.hostname}:{port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def _server(host: str, port: int) -> str:
+    if host == SYSTEM_DNS:
+        return SYSTEM_DNS
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,27 +1,30 @@
 """The only module that speaks HTTP to intelligence services.
 
-Every reply is hostile: no redirects, no proxy or .netrc from the environment, bodies capped and read against
-a deadline (a timeout of `requests` counts per read, so a server that drips bytes never meets it).
+Every reply is hostile: no redirects but those a source asks for, no proxy or .netrc from the environment, bodies capped
+and read against a deadline (a timeout of `requests` counts per read, so a server that drips bytes never meets it).
 """
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from scans.core.deadline import within
-from scans.core.egress import Egress
+from scans.core.egress import Gate
 from scans.core.options import IntelOptions
 
 if TYPE_CHECKING:
     import requests
 
 MAX_BODY_BYTES = 1 << 20
+MAX_REDIRECTS = 5
 USER_AGENT = "ip-intelligence-scanner (self-hosted)"
+NO_REDIRECTS: Callable[[str], bool] = lambda url: False  # noqa: E731 - a default that reads as what it is
 
 
 class HttpFailedError(Exception):
@@ -30,34 +33,90 @@ class HttpFailedError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """A whole reply: status, headers (any case), decoded JSON or None when the body is not JSON."""
+    """A whole reply: status, headers (any case), and the body as it came."""
 
     status: int
     headers: Mapping[str, str]
-    json: object
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def json(self) -> object:
+        """The decoded body, or None when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):  # also covers bytes that are no UTF-8
+            return None
 
 
 class Http:
-    """A client for one scan; safe to use from several threads, one request each."""
+    """A client for one request of a source, or for a few in turn."""
 
-    def __init__(self, egress: Egress, options: IntelOptions) -> None:
-        self._egress = egress
-        self._timeout = (options.connect_timeout_seconds, options.read_timeout_seconds)
-        self._deadline_seconds = options.connect_timeout_seconds + options.read_timeout_seconds
+    def __init__(
+        self, gate: Gate, options: IntelOptions, *, max_body_bytes: int = MAX_BODY_BYTES, seconds: float | None = None
+    ) -> None:
+        self._gate = gate
+        self._timeout = (options.connect_timeout_seconds, seconds or options.read_timeout_seconds)
+        self._deadline_seconds = sum(self._timeout)
+        self._max_body_bytes = max_body_bytes
 
-    def post_json(self, url: str, *, params: Mapping[str, str], body: object) -> Reply:
-        """POST a JSON body.
+    def get(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        may_redirect: Callable[[str], bool] = NO_REDIRECTS,
+    ) -> Reply:
+        """GET; `may_redirect` says whether to go on to where a redirect leads, at most MAX_REDIRECTS times.
 
-        One retry for a failed connection and for 502, 503 and 504. Raises EgressRefusedError if the gate is
-        shut and HttpFailedError if there is no complete reply in time.
+        One retry for a failed connection and for 502, 503 and 504. Raises EgressRefusedError if the gate is shut and
+        HttpFailedError if there is no complete reply in time.
         """
+        for _ in range(MAX_REDIRECTS):
+            reply = self._request("GET", url, params=params, headers=headers)
+            if reply.status not in (301, 302, 303, 307, 308):
+                return reply
+            url, params = urljoin(url, reply.headers.get("Location", "")), None
+            if urlsplit(url).scheme not in ("http", "https") or not may_redirect(url):
+                raise HttpFailedError("the service redirects to where it may not")
+        raise HttpFailedError("the service redirects without end")
+
+    def post_json(
+        self, url: str, *, params: Mapping[str, str], body: object, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """POST a JSON body. See get()."""
+        return self._request("POST", url, params=params, headers=headers, body=body)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: object | None = None,
+    ) -> Reply:
         from scans.core import sessions
 
-        self._egress.permit(url)
+        self._gate.permit(url)
         opened: list[socket.socket] = []
         with sessions.session(opened, user_agent=USER_AGENT) as session:
+
+            def call() -> Reply:
+                with session.request(
+                    method,
+                    url,
+                    params=params,
+                    headers=headers,
+                    json=body,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    return Reply(status=response.status_code, headers=response.headers, body=self._body(response))
+
             try:
-                return within(self._deadline_seconds, lambda: self._posted(session, url, params=params, body=body))
+                return within(self._deadline_seconds, call)
             except TimeoutError as error:
                 for connection in opened:  # ends the thread that still reads from it
                     with suppress(OSError):
@@ -66,25 +125,11 @@ class Http:
             except sessions.FAILURES as error:
                 raise HttpFailedError(sessions.words(error)) from error
 
-    def _posted(self, session: requests.Session, url: str, *, params: Mapping[str, str], body: object) -> Reply:
-        with session.post(
-            url, params=params, json=body, timeout=self._timeout, allow_redirects=False, stream=True
-        ) as response:
-            return Reply(status=response.status_code, headers=response.headers, json=_decoded(_body(response)))
-
-
-def _body(response: requests.Response) -> bytes:
-    """The raw body, not decompressed: a bomb stays as small as it came."""
-    body = b""
-    while chunk := response.raw.read1(65536, decode_content=False):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HttpFailedError(f"the reply is larger than {MAX_BODY_BYTES} bytes")
-    return body
-
-
-def _decoded(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):  # also covers bytes that are no UTF-8
-        return None
+    def _body(self, response: requests.Response) -> bytes:
+        """The raw body, not decompressed: a bomb stays as small as it came."""
+        body = b""
+        while chunk := response.raw.read1(65536, decode_content=False):
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise HttpFailedError(f"the reply is larger than {self._max_body_bytes} bytes")
+        return body

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,10 +63,14 @@ class FingerprintOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntelOptions:
-    """Where intelligence comes from and how long it is waited for."""
+    """Where intelligence comes from and how long it is waited for. Sources are known by name: scans/core/intel."""
 
     offline: bool = False
-    ip_api_base_url: str = "http://ip-api.com"
+    sources: tuple[str, ...] = ("default",)  # names; "default" for those on by default, "-name" for all but this one
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # by source
+    urls: Mapping[str, str] = field(default_factory=dict)  # by source, in place of its own
+    directory: str = ""  # of list files and databases; empty: only what is built in
+    dns_servers: tuple[tuple[str, int], ...] = ()  # address and port; empty: the system's
     connect_timeout_seconds: float = 3
     read_timeout_seconds: float = 5
     grace_seconds: float = 5  # how long after the last probe an answer is still waited for
@@ -129,7 +133,11 @@ class Options:
             ),
             intel=IntelOptions(
                 offline=_flag(env, "OFFLINE"),
-                ip_api_base_url=_url(env, "IP_API_BASE_URL", "http://ip-api.com"),
+                sources=tuple(re.split(r"[,\s]+", env.get("INTEL_SOURCES", "").strip() or "default")),
+                keys=_by_source("KEY", env),
+                urls=_urls(env),
+                directory=_path(env, "INTEL_DIR") or str(Path(_path(env, "DATA_DIR") or Path("data").absolute()) / "intel"),
+                dns_servers=_dns_servers(env, "DNS_SERVERS"),
                 grace_seconds=_number(env, "INTEL_GRACE_SECONDS", 5, low=0.1, high=60),
             ),
             risk=RiskOptions(rules_file=_path(env, "RISK_RULES")),
@@ -154,6 +162,39 @@ def _networks(env: Mapping[str, str], name: str) -> tuple[IPNetwork, ...]:
         except ValueError as error:
             raise OptionError(f"{name}: {text!r} is not a network ({error}). Write it like 10.0.0.0/8.") from error
     return tuple(found)
+
+
+def _by_source(what: str, env: Mapping[str, str]) -> dict[str, str]:
+    """INTEL_<SOURCE>_KEY and the like, by the source's name: INTEL_IP_API_KEY is that of ip-api."""
+    found = ((re.fullmatch(rf"INTEL_([A-Z0-9_]+)_{what}", name), text.strip()) for name, text in env.items())
+    by_name = {match[1].lower().replace("_", "-"): text for match, text in found if match and text}
+    if what == "URL" and (text := env.get("IP_API_BASE_URL", "").strip()):  # an older name
+        by_name.setdefault("ip-api", text)
+    return by_name
+
+
+def _urls(env: Mapping[str, str]) -> dict[str, str]:
+    named = {f"INTEL_{name.upper().replace('-', '_')}_URL": (name, url) for name, url in _by_source("URL", env).items()}
+    return {name: _url({variable: url}, variable, "") for variable, (name, url) in named.items()}
+
+
+def _dns_servers(env: Mapping[str, str], name: str) -> tuple[tuple[str, int], ...]:
+    """Addresses, with a port behind a colon if it is not 53: 192.0.2.53, 127.0.0.1:5353, [2001:db8::53]:5353."""
+    servers = []
+    for text in filter(None, re.split(r"[,\s]+", env.get(name, "").strip())):
+        match = re.fullmatch(
+            r"\[(?P<v6>[^\]]+)\](?::(?P<port6>\d+))?|(?P<v4>[0-9.]+)(?::(?P<port4>\d+))?|(?P<bare>[0-9a-fA-F:]+)", text
+        )
+        try:
+            said = match.groupdict() if match else {}
+            address = ip_address(said.get("v6") or said.get("v4") or said.get("bare") or "")
+            port = int(said.get("port6") or said.get("port4") or 53)
+        except ValueError as error:
+            raise OptionError(f"{name}: {text!r} is not an address, or an address and a port.") from error
+        if not 1 <= port <= 65535:
+            raise OptionError(f"{name}: {port} is not a port.")
+        servers.append((str(address), port))
+    return tuple(servers)
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, low: float = 0, high: float = 1e9) -> float:

@@ -25,8 +25,7 @@ from typing import cast
 from scans.core import risk, summary
 from scans.core.egress import Egress
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
-from scans.core.http import Http
-from scans.core.intel import SOURCES, Consultation, IntelLane, Source
+from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
 from scans.core.policy import Decision, ScopePolicy
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
 from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
@@ -131,12 +130,13 @@ class _Lanes:
         self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
         claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
-        http = Http(Egress(options), options.intel)
         self._events: queue.SimpleQueue[
             tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | BaseException
         ]
         self._events = queue.SimpleQueue()
-        self._intel = IntelLane([source(options.intel) for source in sources], tools, http, self._events.put)
+        chosen = switched_on(options.intel, sources)
+        egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
+        self._intel = IntelLane(chosen, tools, egress, self._events.put)
         self._fingerprint = FingerprintLane(options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put)
         self._works: dict[Hashable, _Work] = {}
         self._awaiting: dict[Hashable, _Work] = {}  # probed, and waiting for the other lanes
@@ -156,6 +156,7 @@ class _Lanes:
         self._prober.join()
         self._fingerprint.close()
         self._resolver.close()
+        self._intel.keep()
         while not self._events.empty():
             event = self._events.get()
             if isinstance(event, HostResult):
@@ -360,7 +361,7 @@ class _Lanes:
         grace_seconds = self._tools.options.intel.grace_seconds
         self._is_intel_urgent = False
         for work in list(self._awaiting.values()):
-            has_intel = all(self._intel.has_all(address) for address in work.decisions)
+            has_intel = all(self._intel.has_all(address, now=now) for address in work.decisions)
             self._is_intel_urgent = self._is_intel_urgent or not has_intel
             is_late = work.probed_at is not None and now - work.probed_at >= grace_seconds
             has_services = not work.asked or now >= work.services_due_at

@@ -87,8 +87,15 @@ def _source(stored: Json) -> SourceResult:
         reason=stored.get("reason", ""),
         observed_at=datetime.fromisoformat(said_at) if said_at else None,
         is_cached=stored.get("is_cached", False),
-        facts=Facts(**_known(Facts, stored.get("facts", {}))),
+        elapsed_ms=stored.get("elapsed_ms"),
+        contacted=tuple(stored.get("contacted", ())),
+        facts=stored_facts(stored.get("facts", {})),
     )
+
+
+def stored_facts(stored: Json) -> Facts:
+    """Facts that were stored; those that nobody knows any more are left out."""
+    return Facts(**_known(Facts, stored))
 
 
 def _service(stored: Json) -> Service:

@@ -7,39 +7,52 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Protocol
 
+from scans.core import budgets
+from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 from scans.core.options import Options
-from scans.core.types import IPAddress, SourceResult
+from scans.core.types import IPAddress, SourceResult, SourceState
 
-BURST = 3.0  # requests that may follow one another at once
+STALE_SECONDS = 7 * 24 * 3600  # how long after its time an answer may still stand in for one that did not come
+
+Answered = Mapping[tuple[str, IPAddress], SourceResult]  # by source and address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """An answer for the cache."""
+
+    address: IPAddress
+    result: SourceResult
+    lifetime_seconds: int
 
 
 class Cache(Protocol):
     """Answers of sources, kept until they expire."""
 
-    def get_many(self, source: str, addresses: Iterable[IPAddress]) -> Mapping[IPAddress, SourceResult]:
+    def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """The unexpired answers, each marked as cached."""
 
-    def put_many(self, results: Mapping[IPAddress, SourceResult], *, lifetime_seconds: Mapping[IPAddress, int]) -> None:
-        """Keep answers of one source, each for its own time."""
+    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
+        """Answers whose time is over by STALE_SECONDS at most, with the state `stale`."""
+
+    def put_many(self, kept: Sequence[Kept]) -> None:
+        """Keep answers, each for its own time."""
 
 
 class Budget(Protocol):
-    """One limiter per source, shared by everyone who asks it."""
+    """The limits and the health of every source, shared by everyone who asks it."""
 
-    def draw(self, source: str, *, per_minute: float) -> float:
-        """Take one request's worth. Returns 0.0 when granted, otherwise the seconds until it is worth asking again.
+    def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
+        """Take one request's worth. None when granted, otherwise for how long not, and why."""
 
-        Never more than BURST at once: a bucket as large as a minute's worth would grant twice that in its first minute.
-        """
-
-    def observe(self, source: str, *, remaining: int, resets_in_seconds: float) -> None:
-        """What the source itself said is left of its quota."""
+    def observe(self, source: str, limits: Sequence[Limit], results: Sequence[SourceResult], quota: Quota | None) -> None:
+        """What became of one request, and what the source itself said is left of its quota."""
 
 
 class Pace(Protocol):
@@ -67,50 +80,67 @@ class MemoryCache:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, IPAddress], tuple[datetime, SourceResult]] = {}
 
-    def get_many(self, source: str, addresses: Iterable[IPAddress]) -> Mapping[IPAddress, SourceResult]:
+    def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """See Cache."""
-        now = datetime.now(UTC)
-        found = {a: self._kept[source, a] for a in addresses if (source, a) in self._kept}
-        return {a: as_cached(result) for a, (expires, result) in found.items() if expires > now}
+        return {
+            key: as_cached(result) for key, expires, result in self._found(sources, addresses) if expires > datetime.now(UTC)
+        }
 
-    def put_many(self, results: Mapping[IPAddress, SourceResult], *, lifetime_seconds: Mapping[IPAddress, int]) -> None:
+    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """See Cache."""
         now = datetime.now(UTC)
-        for address, result in results.items():
-            expires = now + timedelta(seconds=lifetime_seconds[address])
-            self._kept[result.source, address] = (expires, result)
+        found = self._found(sources, addresses)
+        return {key: as_stale(result) for key, at, result in found if at <= now < at + timedelta(seconds=STALE_SECONDS)}
+
+    def put_many(self, kept: Sequence[Kept]) -> None:
+        """See Cache."""
+        now = datetime.now(UTC)
+        for one in kept:
+            self._kept[one.result.source, one.address] = (now + timedelta(seconds=one.lifetime_seconds), one.result)
+
+    def _found(
+        self, sources: Sequence[str], addresses: Iterable[IPAddress]
+    ) -> list[tuple[tuple[str, IPAddress], datetime, SourceResult]]:
+        keys = [(source, address) for address in addresses for source in sources]
+        return [(key, *self._kept[key]) for key in keys if key in self._kept]
 
 
 class MemoryBudget:
-    """A token bucket per source that lives as long as the process."""
+    """Limits and health that live as long as the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tokens: dict[str, tuple[float, float]] = {}  # source: tokens, monotonic time of the count
-        self._blocked_until: dict[str, float] = {}
+        self._buckets: dict[str, Mapping[Limit, Bucket]] = {}
+        self._health: dict[str, Health] = {}
 
-    def draw(self, source: str, *, per_minute: float) -> float:
+    def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
         """See Budget."""
         with self._lock:
-            now = time.monotonic()
-            if (wait := self._blocked_until.get(source, 0.0) - now) > 0:
-                return wait
-            tokens, counted_at = self._tokens.get(source, (BURST, now))
-            tokens = min(BURST, tokens + (now - counted_at) * per_minute / 60)
-            granted = tokens >= 1
-            self._tokens[source] = (tokens - granted, now)
-            return 0.0 if granted else (1 - tokens) * 60 / per_minute
+            now = time.time()
+            if refusal := self._health.get(source, Health()).refusal(now=now):
+                return refusal
+            kept = self._buckets.get(source, {})
+            buckets = {limit: kept.get(limit) or Bucket.full(limit, now=now) for limit in limits}
+            self._buckets[source], refusal = budgets.draw(buckets, now=now)
+            return refusal
 
-    def observe(self, source: str, *, remaining: int, resets_in_seconds: float) -> None:
+    def observe(self, source: str, limits: Sequence[Limit], results: Sequence[SourceResult], quota: Quota | None) -> None:
         """See Budget."""
-        if remaining <= 0:
-            with self._lock:
-                self._blocked_until[source] = time.monotonic() + resets_in_seconds
+        with self._lock:
+            states = [result.state for result in results]
+            self._health[source] = budgets.after(self._health.get(source, Health()), states, quota, now=time.time())
+            if quota and source in self._buckets:
+                self._buckets[source] = budgets.believed(self._buckets[source], quota)
 
 
 def as_cached(result: SourceResult) -> SourceResult:
     """The same answer, marked as one that was kept."""
-    return replace(result, is_cached=True)
+    return replace(result, is_cached=True, elapsed_ms=None, contacted=())
+
+
+def as_stale(result: SourceResult) -> SourceResult:
+    """The same answer, marked as one whose time is over."""
+    return replace(as_cached(result), state=SourceState.STALE)
 
 
 class Pulse:

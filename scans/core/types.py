@@ -199,19 +199,57 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What intelligence says about one address. None or "" never stands for false."""
+    """What intelligence says about one address. None or "" never stands for false, nor an empty tuple for "none".
 
+    One name for one thing, whichever source says it; a source fills what it knows and leaves the rest.
+    """
+
+    # Where it is, as far as anybody can know
     country: str | None = None
-    country_code: str | None = None
+    country_code: str | None = None  # ISO 3166, two letters
     region: str | None = None
     city: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    timezone: str | None = None  # IANA's name
+    # Who stands behind it
     isp: str | None = None
     organisation: str | None = None
     asn: int | None = None
     as_name: str | None = None
+    network: str | None = None  # the registered or announced network around it: 192.0.2.0/24
+    network_name: str | None = None
+    registry: str | None = None  # arin, ripencc, …
+    registered_country: str | None = None  # of the registration; not a location
+    abuse_contact: str | None = None  # a mailbox
+    host_names: tuple[str, ...] | None = None  # that lead to the address and back
+    unconfirmed_names: tuple[str, ...] | None = None  # that the address leads to, but not back
+    # What kind of address it is
     is_proxy: bool | None = None
     is_mobile: bool | None = None
     is_hosting: bool | None = None
+    is_tor_exit: bool | None = None
+    is_cdn: bool | None = None  # what is seen there is the edge's, not the origin's
+    cloud_provider: str | None = None
+    cloud_service: str | None = None
+    cloud_region: str | None = None
+    # What is known against it
+    drop_network: str | None = None  # the network on Spamhaus DROP that holds it, and its listing
+    dns_lists: tuple[str, ...] | None = None  # DNS block lists that name it, and as what
+    policy_lists: tuple[str, ...] | None = None  # the same, where the listing is no accusation (dial-up ranges)
+    block_lists: tuple[str, ...] | None = None  # files that name it
+    vendor_flags: int | None = None  # engines or feeds that flag it
+    abuse_score: int | None = None  # 0 to 100
+    abuse_reports: int | None = None
+    classification: str | None = None  # malicious, benign or unknown
+    classified_as: str | None = None  # whom the classification names
+    pulses: int | None = None  # threat reports that mention it
+    # What others saw there, and when is theirs to know: never one of our own probes
+    seen_ports: tuple[int, ...] | None = None
+    seen_cves: tuple[str, ...] | None = None  # inferred from versions
+    seen_products: tuple[str, ...] | None = None  # CPE names
+    seen_names: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +263,7 @@ class SourceResult:
     is_cached: bool = False
     facts: Facts = field(default_factory=Facts)
     elapsed_ms: int | None = None  # of the request that asked about it; None if nothing was sent
+    contacted: tuple[str, ...] = ()  # who was told about the address for this answer: host and port, or a resolver's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -221,8 +221,16 @@ def _source_dict(result: SourceResult) -> Json:
         "observed_at": _time(result.observed_at) if result.observed_at else None,
         "is_cached": result.is_cached,
         "elapsed_ms": result.elapsed_ms,
-        "facts": {name: clean_text(value) if isinstance(value, str) else value for name, value in known.items()},
+        **({"contacted": [_text(host) for host in result.contacted]} if result.contacted else {}),
+        "facts": {name: _said(value) for name, value in known.items()},
     }
+
+
+def _said(value: Any) -> Any:
+    """A fact as plain JSON, its texts clean."""
+    if isinstance(value, tuple):
+        return [clean_text(item) if isinstance(item, str) else item for item in value]
+    return clean_text(value) if isinstance(value, str) else value
 
 
 def services_list(services: Iterable[Service]) -> list[Json]:

@@ -2,7 +2,7 @@
 
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
 from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount, RestartReason
-from scans.models.intel import SourceReply
+from scans.models.intel import SourceHealth, SourceReply
 from scans.models.jobs import (
     FINISHED_JOB_STATES,
     MAX_LABEL_CHARS,
@@ -56,6 +56,7 @@ __all__ = [
     "ResultTerm",
     "ScanJob",
     "Scope",
+    "SourceHealth",
     "SourceReply",
     "TargetAddress",
     "TargetResult",

@@ -24,3 +24,23 @@ class SourceReply(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.address}"
+
+
+class SourceHealth(models.Model):
+    """How a source is doing, by what every process that asks it has seen."""
+
+    source = models.CharField(max_length=40, unique=True)
+    failures = models.PositiveIntegerField(default=0)  # in a row
+    parks = models.PositiveIntegerField(default=0)  # refusals for its quota in a row
+    blocked_until = models.DateTimeField(null=True, blank=True)
+    why_blocked = models.CharField(max_length=255, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)  # the last time
+    missed_at = models.DateTimeField(null=True, blank=True)  # the last time that it did not
+    last_miss = models.CharField(max_length=255, blank=True)  # what happened then, in words of ours
+
+    class Meta:
+        verbose_name = "source's health"
+        verbose_name_plural = "health of sources"
+
+    def __str__(self) -> str:
+        return self.source

@@ -43,7 +43,6 @@ class RateBucket(models.Model):
     name = models.CharField(max_length=60, unique=True)
     tokens = models.FloatField()
     counted_at = models.DateTimeField()
-    blocked_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = "rate bucket"

@@ -23,9 +23,9 @@ from scans.models import (
     OPEN_STATES,
     CountKind,
     JobState,
-    RateBucket,
     RestartReason,
     ScanJob,
+    SourceHealth,
     TargetResult,
     TargetState,
     WorkerHeartbeat,
@@ -128,10 +128,15 @@ def _restarts(sums: Sums) -> Family:
 
 
 def _blocked_sources(now: datetime) -> Family:
-    rows = RateBucket.objects.filter(blocked_until__gt=now).values_list("name", "blocked_until")
+    rows = SourceHealth.objects.filter(blocked_until__gt=now).values_list("source", "blocked_until")
     waits = {name: (until - now).total_seconds() for name, until in rows if until}
     samples = _by("source", waits, [source.name for source in SOURCES])
-    return _family("source_blocked_seconds", "gauge", "How long a source's quota is still used up.", samples)
+    return _family(
+        "source_blocked_seconds",
+        "gauge",
+        "How long a source is left alone: its quota is used up, or it failed often.",
+        samples,
+    )
 
 
 def _family(name: str, kind: Kind, text: str, samples: Iterable[Sample]) -> Family:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import ERROR, WARNING, run_checks
@@ -28,6 +27,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from scans.conf import risk_pack, scanner_options
+from scans.core.intel import SOURCES, switched_on
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
@@ -100,7 +100,7 @@ def facts() -> dict[str, str]:
         "broker": "redis" if settings.BROKER_URL else "database",
         "risk rules": " + ".join(filter(None, [risk_pack().version, options.risk.rules_file])),
         "offline": "yes" if options.intel.offline else "no",
-        "ip-api": _origin(options.intel.ip_api_base_url),
+        "sources": ", ".join(source.name for source in switched_on(options.intel, SOURCES)) or "none",
         "model's key": "present" if options.ai.api_key else "absent",
         "model": options.ai.model,
         "metrics token": "present" if settings.METRICS_TOKEN else "absent",
@@ -342,12 +342,6 @@ def _be_impatient() -> None:
             cursor.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
         elif connection.vendor == "postgresql":
             cursor.execute(f"SET lock_timeout = {PATIENCE_MS}")
-
-
-def _origin(url: str) -> str:
-    """Without what an address may hold beside the host."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}"
 
 
 def _line(error: Exception) -> str:

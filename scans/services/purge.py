@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Model, Q, QuerySet, Sum
 from django.utils import timezone
 
+from scans.core.tools import STALE_SECONDS
 from scans.models import FINISHED_JOB_STATES, DeletedJob, IdempotencyKey, ScanJob, SourceReply, TargetResult
 from scans.services.audit import Action, Origin, record
 
@@ -132,7 +133,7 @@ def _expired(*, all_replies: bool) -> dict[str, QuerySet[Any]]:
     now = timezone.now()
     replies = SourceReply.objects.all()
     return {
-        "replies": replies if all_replies else replies.filter(expires_at__lt=now),
+        "replies": replies if all_replies else replies.filter(expires_at__lt=now - timedelta(seconds=STALE_SECONDS)),
         "keys": IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_LIFETIME),
         "tombstones": DeletedJob.objects.filter(deleted_at__lt=now - TOMBSTONE_LIFETIME),
     }

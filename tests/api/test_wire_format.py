@@ -39,7 +39,7 @@ def scan(client, settings):
     """Submit, work, read: the finished document."""
 
     def run(*targets: str, path: str = "/scan", base_url: str = "http://127.0.0.1:9", **body):
-        intel = replace(settings.SCANNER.intel, ip_api_base_url=base_url, **PATIENT)
+        intel = replace(settings.SCANNER.intel, urls={"ip-api": base_url}, **PATIENT)
         settings.SCANNER = replace(settings.SCANNER, intel=intel)
         accepted = client.post(path, {"endpoints": targets, **body}, content_type="application/json")
         assert accepted.status_code == 202, accepted.content

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scans.core import pipeline, wire
+from scans.core.budgets import Quota
 from scans.core.options import FingerprintOptions, IntelOptions, Options, ProbeOptions, ResolveOptions, ScopeOptions
 from scans.core.pipeline import Interrupted, Item
 from scans.core.probe import ProbeEngine
@@ -37,7 +38,9 @@ def tools(base_url: str = "http://127.0.0.1:9", **intel: float) -> Tools:
             scope=ScopeOptions(allow=LOOPBACK, treat_as_global=(PUBLIC,)),
             probe=ProbeOptions(rate_per_second=0),
             fingerprint=FingerprintOptions(is_on=False),  # it has tests of its own: test_pipeline_services.py
-            intel=IntelOptions(**{"ip_api_base_url": base_url, "grace_seconds": PATIENCE, **patient, **intel}),
+            intel=IntelOptions(
+                **{"sources": ("ip-api",), "urls": {"ip-api": base_url}, "grace_seconds": PATIENCE, **patient, **intel}
+            ),
         )
     )
 
@@ -141,7 +144,7 @@ def test_a_used_up_quota_is_recorded_and_not_waited_for():
     with service(ip_api) as fake, refusing("127.66.0.1") as port:
         kit = tools(fake.base_url, grace_seconds=0.3)
         budget = MemoryBudget()
-        budget.observe("ip-api", remaining=0, resets_in_seconds=10 * AGES)
+        budget.observe("ip-api", (), [], Quota(remaining=0, resets_in_seconds=10 * AGES))
         report = scan(["127.66.0.1"], [port], replace(kit, budget=budget))[0]
     assert fake.requests == []
     source = report.addresses[0].sources[0]

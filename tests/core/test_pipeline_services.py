@@ -76,7 +76,7 @@ def tools(*, base_url: str = "http://127.0.0.1:9", grace_seconds: float = 0.5, *
             probe=ProbeOptions(rate_per_second=0),
             fingerprint=FingerprintOptions(**fingerprint),
             resolve=ResolveOptions(timeout_seconds=PATIENCE),
-            intel=IntelOptions(ip_api_base_url=base_url, grace_seconds=grace_seconds, **patient),
+            intel=IntelOptions(sources=("ip-api",), urls={"ip-api": base_url}, grace_seconds=grace_seconds, **patient),
         )
     )
 

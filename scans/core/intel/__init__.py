@@ -1,11 +1,26 @@
-"""Intelligence sources: one file each, registered in SOURCES; `lane.py` asks them for one scan."""
+"""Intelligence sources: one file each, registered in SOURCES; `choice.py` picks those that are on, `lane.py` asks them."""
 
 from __future__ import annotations
 
-from scans.core.intel.base import Consultation, Quota, Source, SourceError, consult
+from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, SourceError, consult, look_up
+from scans.core.intel.choice import check_choice, switched_on
 from scans.core.intel.ip_api import IpApi
 from scans.core.intel.lane import IntelLane
 
 SOURCES: tuple[type[Source], ...] = (IpApi,)
 
-__all__ = ["SOURCES", "Consultation", "IntelLane", "IpApi", "Quota", "Source", "SourceError", "consult"]
+__all__ = [
+    "SOURCES",
+    "Consultation",
+    "IntelLane",
+    "IpApi",
+    "LocalSource",
+    "Outside",
+    "RemoteSource",
+    "Source",
+    "SourceError",
+    "check_choice",
+    "consult",
+    "look_up",
+    "switched_on",
+]

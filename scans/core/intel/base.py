@@ -1,7 +1,11 @@
 """What a source is, and `consult()`, the one place that catches and records what becomes of a question.
 
-Source.lookup(addresses) ─► Answers ─┐
-SourceError, HttpFailedError, … ─────┴─► consult() ─► Consultation: one SourceResult per address
+    RemoteSource.lookup(addresses, outside) ─► Answers ─┐
+    SourceError, HttpFailedError, … ───────────────┴─► consult() ─► Consultation: one SourceResult per address
+    LocalSource.look_up(address) ──────────────────────► look_up() ─► SourceResult
+
+A `RemoteSource` is asked over the network, within its limits; its answers are cached. A `LocalSource` reads what lies on
+this machine: it is never waited for, and answers while offline, too.
 """
 
 from __future__ import annotations
@@ -10,11 +14,14 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import ClassVar
 
-from scans.core.egress import EgressRefusedError
+from scans.core.budgets import Limit, Quota
+from scans.core.dns import Dns
+from scans.core.egress import Egress, EgressRefusedError, Gate
 from scans.core.http import Http, HttpFailedError
 from scans.core.options import IntelOptions
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
@@ -22,16 +29,19 @@ from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quota:
-    """What a source said is left of its quota."""
+class KeyUse(StrEnum):
+    """Whether a source wants a key."""
 
-    remaining: int
-    resets_in_seconds: float
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 class SourceError(Exception):
-    """A source has nothing to say about an address, or about all of them, and this is why."""
+    """A source has nothing to say about an address, or about all of them, and this is why.
+
+    The text is shown to users: it names no key and no URL, and nothing that the service wrote.
+    """
 
     def __init__(self, state: SourceState, reason: str, *, quota: Quota | None = None) -> None:
         super().__init__(reason)
@@ -47,22 +57,71 @@ class Answers:
     quota: Quota | None = None
 
 
-class Source(ABC):
-    """An intelligence service that is asked about addresses."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSettings:
+    """What an operator set for one source."""
 
-    name: ClassVar[str]
-    terms: ClassVar[str]  # one line for the user: what the service's terms ask
-    batch_size: ClassVar[int]  # addresses per request
-    requests_per_minute: ClassVar[float]
+    key: str = field(default="", repr=False)
+    base_url: str = ""
+    directory: str = ""  # where list files and databases lie; empty: nowhere
+
+
+class Source(ABC):
+    """Something that knows about addresses. What a subclass declares is also what docs/sources.md says of it."""
+
+    name: ClassVar[str]  # in results, settings and the cache: "ip-api"
+    title: ClassVar[str]  # for people: "ip-api.com"
+    gives: ClassVar[str]  # what it knows, in a few words
+    terms: ClassVar[str]  # one line for the user: what its terms ask
+    is_default: ClassVar[bool]  # on unless switched off; with a key that it asks for, it is on as soon as there is one
+    key: ClassVar[KeyUse] = KeyUse.NONE
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.settings = settings
+
+
+class Outside:
+    """What a request of a service may use to get out; each request has its own, which knows whom it contacted."""
+
+    def __init__(self, egress: Egress, options: IntelOptions) -> None:
+        self.gate = Gate(egress)
+        self.http = Http(self.gate, options)
+        self.dns = Dns(self.gate, options)
+
+
+class RemoteSource(Source):
+    """A source that is asked over the network."""
+
+    base_url: ClassVar[str] = ""  # its own; empty for one that only asks DNS
+    tells: ClassVar[str] = "the address"  # what goes out, and how: "the address, over plain HTTP"
+    batch_size: ClassVar[int] = 1  # addresses per request
+    limits: ClassVar[tuple[Limit, ...]]  # below what the service allows: its clock and ours differ
+    max_requests: ClassVar[int] = 2  # at once, by one process
     lifetime_seconds: ClassVar[int]  # how long a found answer stays good
     empty_lifetime_seconds: ClassVar[int]  # and how long "knows nothing" does
+    is_network_wide: ClassVar[bool] = False  # an answer holds for every address of its facts' network
 
-    def __init__(self, options: IntelOptions) -> None:
-        self.options = options
+    @property
+    def url(self) -> str:
+        """Where it is asked, without a slash at the end."""
+        return self.settings.base_url or self.base_url
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """URLs of all that it may contact over HTTP."""
+        return (self.url,) if self.url else ()
 
     @abstractmethod
-    def lookup(self, addresses: Sequence[IPAddress], http: Http) -> Answers:
+    def lookup(self, addresses: Sequence[IPAddress], outside: Outside) -> Answers:
         """Ask about at most `batch_size` addresses. Raises SourceError if the whole request failed."""
+
+
+class LocalSource(Source):
+    """A source on this machine."""
+
+    @abstractmethod
+    def look_up(self, address: IPAddress) -> tuple[Facts, datetime | None]:
+        """What it knows, and of when that is. Raises SourceError, for example when its file is not there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,21 +133,23 @@ class Consultation:
     quota: Quota | None = None
 
 
-def consult(source: Source, addresses: Sequence[IPAddress], http: Http) -> Consultation:
-    """Ask, and turn whatever happens into one result per address, with the time it took. Never raises."""
-    began = time.monotonic()
-    consultation = _consult(source, addresses, http)
+def consult(source: RemoteSource, addresses: Sequence[IPAddress], egress: Egress, options: IntelOptions) -> Consultation:
+    """Ask, and turn whatever happens into one result per address, with the time it took and who was told. Never raises."""
+    outside, began = Outside(egress, options), time.monotonic()
+    consultation = _consult(source, addresses, outside)
     elapsed_ms = round(1000 * (time.monotonic() - began))
     timed = {
-        address: result if result.state is SourceState.SKIPPED else replace(result, elapsed_ms=elapsed_ms)
+        address: replace(result, elapsed_ms=elapsed_ms, contacted=outside.gate.contacted)
+        if outside.gate.contacted
+        else result
         for address, result in consultation.results.items()
     }
     return replace(consultation, results=timed)
 
 
-def _consult(source: Source, addresses: Sequence[IPAddress], http: Http) -> Consultation:
+def _consult(source: RemoteSource, addresses: Sequence[IPAddress], outside: Outside) -> Consultation:
     try:
-        answers = source.lookup(addresses, http)
+        answers = source.lookup(addresses, outside)
     except SourceError as error:
         return unanswered(source.name, addresses, error.state, str(error), quota=error.quota)
     except EgressRefusedError as error:
@@ -103,6 +164,18 @@ def _consult(source: Source, addresses: Sequence[IPAddress], http: Http) -> Cons
     return Consultation(source=source.name, results=results, quota=answers.quota)
 
 
+def look_up(source: LocalSource, address: IPAddress) -> SourceResult:
+    """Ask a source on this machine. Never raises."""
+    try:
+        facts, said_at = source.look_up(address)
+    except SourceError as error:
+        return SourceResult(source=source.name, state=error.state, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - the edge: a file that somebody else wrote never costs the scan
+        log.warning("%s: unreadable file (%s)", source.name, type(error).__name__)
+        return SourceResult(source=source.name, state=SourceState.FAILED, reason="its file could not be read")
+    return _result(source.name, facts, said_at)
+
+
 def unanswered(
     source: str, addresses: Sequence[IPAddress], state: SourceState, reason: str, *, quota: Quota | None = None
 ) -> Consultation:
@@ -111,7 +184,7 @@ def unanswered(
     return Consultation(source=source, results=results, quota=quota)
 
 
-def _result(source: str, answer: Facts | SourceError | None, said_at: datetime) -> SourceResult:
+def _result(source: str, answer: Facts | SourceError | None, said_at: datetime | None) -> SourceResult:
     if answer is None:
         return SourceResult(source=source, state=SourceState.FAILED, reason="the reply left this address out")
     if isinstance(answer, SourceError):

@@ -1,114 +1,183 @@
 """The intel lane of one scan: collects addresses, asks the cache, draws grants, and sends batches to threads.
 
+    ask() ─► unread ─► turn(): cache ─┬─► known
+                                      └─► waiting ─► budget ─► thread: consult() ─► receive() ─► known, and kept
+
 Everything but the requests themselves happens in the caller's thread, because the cache and the budget may be a
-database. An address is asked about once per source, however many targets share it.
+database. An address is asked about once per source, however many targets share it. Sources on this machine are read at
+once and wait for nothing.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
 
-from scans.core.http import Http
-from scans.core.intel.base import Consultation, Source, consult
-from scans.core.tools import Tools
+from scans.core.budgets import Refusal
+from scans.core.egress import OFFLINE, Egress
+from scans.core.intel.base import Consultation, LocalSource, RemoteSource, Source, consult, look_up
+from scans.core.tools import Kept, Tools
 from scans.core.types import IPAddress, SourceResult, SourceState
 
 GATHER_SECONDS = 1.0  # while probes still run there is no hurry, and a full batch costs no more than one address
-MAX_REQUESTS = 4  # at once; each is a daemon thread, so that a stuck service cannot delay the end of the process
+MAX_REQUESTS = 16  # at once, of all sources; each is a daemon thread, so that a stuck service cannot delay the end
+MISSED_STATES = (SourceState.FAILED, SourceState.RATE_LIMITED)  # an older answer stands in, if there is one
 
 
 class IntelLane:
     """Questions and answers of one scan."""
 
-    def __init__(self, sources: Sequence[Source], tools: Tools, http: Http, emit: Callable[[Consultation], None]) -> None:
-        self._sources = sources
+    def __init__(
+        self, sources: Sequence[Source], tools: Tools, egress: Egress, emit: Callable[[Consultation], None]
+    ) -> None:
+        self._services = {source.name: source for source in sources if isinstance(source, RemoteSource)}
+        self._local = [source for source in sources if isinstance(source, LocalSource)]
+        self._names = [source.name for source in sources]
         self._tools = tools
-        self._http = http
+        self._egress = egress
         self._emit = emit
         self._results: dict[tuple[str, IPAddress], SourceResult] = {}
-        self._asked: set[tuple[str, IPAddress]] = set()
-        self._waiting: dict[str, dict[IPAddress, float]] = {source.name: {} for source in sources}  # since when
-        self._try_at: dict[str, float] = {}
-        self._requests = 0
+        self._unread: dict[IPAddress, float] = {}  # asked for since when, not looked for in the cache yet
+        self._asked: set[IPAddress] = set()
+        self._waiting: dict[str, dict[IPAddress, float]] = {name: {} for name in self._services}  # since when
+        self._refusals: dict[str, tuple[float, Refusal]] = {}  # by source: until when, and why
+        self._to_keep: list[Kept] = []
+        self._requests: Counter[str] = Counter()
 
     def ask(self, addresses: Iterable[IPAddress], *, now: float) -> None:
-        """Ask every source about these addresses. What the cache holds is answered at once."""
-        wanted = list(addresses)
-        for source in self._sources:
-            fresh = [a for a in wanted if (source.name, a) not in self._asked]
-            self._asked.update((source.name, a) for a in fresh)
-            if self._tools.options.intel.offline:
-                self._record(
-                    SourceResult(source=source.name, state=SourceState.SKIPPED, reason="offline: OFFLINE=1 is set"), fresh
-                )
+        """Ask every source about these addresses. What this machine knows is there at once."""
+        for address in addresses:
+            if address in self._asked:
                 continue
-            kept = self._tools.cache.get_many(source.name, fresh) if fresh else {}
-            self._results.update({(source.name, a): result for a, result in kept.items()})
-            self._waiting[source.name].update({a: now for a in fresh if a not in kept})
+            self._asked.add(address)
+            self._unread[address] = now
+            for source in self._local:
+                self._results[source.name, address] = look_up(source, address)
 
     def not_applicable(self, addresses: Iterable[IPAddress]) -> None:
-        """Addresses that no service is asked about."""
+        """Addresses that no source is asked about."""
         wanted = list(addresses)
-        for source in self._sources:
+        for name in self._names:
             reason = "only public addresses are asked about"
-            self._record(SourceResult(source=source.name, state=SourceState.NOT_APPLICABLE, reason=reason), wanted)
+            self._record(SourceResult(source=name, state=SourceState.NOT_APPLICABLE, reason=reason), wanted)
 
     def turn(self, *, now: float, is_urgent: bool) -> None:
         """Send what is worth sending: a full batch, an old enough one, or any if somebody waits for nothing else."""
-        for source in self._sources:
-            waiting = self._waiting[source.name]
-            while waiting and self._requests < MAX_REQUESTS and now >= self._try_at.get(source.name, 0.0):
-                is_old = now - next(iter(waiting.values())) >= GATHER_SECONDS
-                if not (is_urgent or is_old or len(waiting) >= source.batch_size):
-                    break
-                wait = self._tools.budget.draw(source.name, per_minute=source.requests_per_minute)
-                if wait > 0:
-                    self._try_at[source.name] = now + wait
-                    break
-                batch = list(waiting)[: source.batch_size]
-                for address in batch:
-                    del waiting[address]
-                self._requests += 1
-                threading.Thread(
-                    target=self._request, args=(source, batch), name=f"intel-{source.name}", daemon=True
-                ).start()
+        self._read_cache()
+        self.keep()
+        for source in self._services.values():
+            self._send(source, now=now, is_urgent=is_urgent)
 
     def receive(self, consultation: Consultation) -> None:
-        """Take in an answer, keep it in the cache, and note what is left of the quota."""
-        self._requests -= 1
-        source = next(s for s in self._sources if s.name == consultation.source)
-        if consultation.quota:
-            quota = consultation.quota
-            self._tools.budget.observe(source.name, remaining=quota.remaining, resets_in_seconds=quota.resets_in_seconds)
-        lifetimes = {SourceState.OK: source.lifetime_seconds, SourceState.EMPTY: source.empty_lifetime_seconds}
-        worth_keeping = {a: r for a, r in consultation.results.items() if r.state in lifetimes}
-        if worth_keeping:
-            lifetime_by_address = {a: lifetimes[r.state] for a, r in worth_keeping.items()}
-            self._tools.cache.put_many(worth_keeping, lifetime_seconds=lifetime_by_address)
-        for address, result in consultation.results.items():
+        """Take in an answer, keep it for the cache, and note how the source is doing."""
+        source = self._services[consultation.source]
+        self._requests[source.name] -= 1
+        results = dict(consultation.results)
+        self._tools.budget.observe(source.name, source.limits, list(results.values()), consultation.quota)
+        if source.is_network_wide:
+            results.update(self._neighbours(source, results))
+        for address, result in self._with_older(source, results).items():
             self._results.setdefault((source.name, address), result)
 
-    def has_all(self, address: IPAddress) -> bool:
-        """Whether every source's state for this address is known."""
-        return all((source.name, address) in self._results for source in self._sources)
+    def keep(self) -> None:
+        """Write new answers to the cache."""
+        if self._to_keep:
+            kept, self._to_keep = self._to_keep, []
+            self._tools.cache.put_many(kept)
+
+    def has_all(self, address: IPAddress, *, now: float) -> bool:
+        """Whether every source's state for this address is known, or cannot be in time."""
+        return all((name, address) in self._results or self._is_hopeless(name, address, now=now) for name in self._names)
 
     def results(self, address: IPAddress, *, now: float) -> tuple[SourceResult, ...]:
         """One result per source; a source that has not answered by now is recorded as such."""
-        return tuple(
-            self._results.get((source.name, address)) or self._missing(source, address, now=now) for source in self._sources
-        )
+        return tuple(self._results.get((name, address)) or self._missing(name, address, now=now) for name in self._names)
 
-    def _missing(self, source: Source, address: IPAddress, *, now: float) -> SourceResult:
-        blocked_seconds = self._try_at.get(source.name, 0.0) - now
-        if address in self._waiting[source.name] and blocked_seconds > 0:
-            reason = f"its quota is used up for another {max(1, round(blocked_seconds))} s"
-            return SourceResult(source=source.name, state=SourceState.RATE_LIMITED, reason=reason)
-        return SourceResult(source=source.name, state=SourceState.FAILED, reason="no answer in time")
+    # ---
+
+    def _read_cache(self) -> None:
+        """One query for all addresses that came since the last turn."""
+        if not self._unread:
+            return
+        unread, self._unread = self._unread, {}
+        if self._tools.options.intel.offline:
+            for name in self._services:
+                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unread)
+            return
+        kept = self._tools.cache.get_many(list(self._services), unread) if self._services else {}
+        self._results.update(kept)
+        for name, waiting in self._waiting.items():
+            waiting.update({address: since for address, since in unread.items() if (name, address) not in kept})
+
+    def _send(self, source: RemoteSource, *, now: float, is_urgent: bool) -> None:
+        waiting = self._waiting[source.name]
+        while waiting and self._has_room(source) and now >= self._blocked_until(source.name):
+            is_old = now - next(iter(waiting.values())) >= GATHER_SECONDS
+            if not (is_urgent or is_old or len(waiting) >= source.batch_size):
+                return
+            if refusal := self._tools.budget.draw(source.name, source.limits):
+                self._refusals[source.name] = (now + refusal.seconds, refusal)
+                return
+            batch = list(waiting)[: source.batch_size]
+            for address in batch:
+                del waiting[address]
+            self._requests[source.name] += 1
+            threading.Thread(target=self._request, args=(source, batch), name=f"intel-{source.name}", daemon=True).start()
+
+    def _has_room(self, source: RemoteSource) -> bool:
+        return self._requests[source.name] < source.max_requests and self._requests.total() < MAX_REQUESTS
+
+    def _request(self, source: RemoteSource, batch: Sequence[IPAddress]) -> None:
+        self._emit(consult(source, batch, self._egress, self._tools.options.intel))
+
+    def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
+        """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
+        found = {}
+        for result in list(results.values()):
+            network = ip_network(result.facts.network) if result.state is SourceState.OK and result.facts.network else None
+            near = [a for a in self._waiting[source.name] if network is not None and a in network]
+            for address in near:
+                del self._waiting[source.name][address]
+                found[address] = replace(result, is_cached=True, elapsed_ms=None, contacted=())
+        return found
+
+    def _with_older(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
+        """New answers go to the cache; where there is none, an old one from there stands in."""
+        lifetimes = {SourceState.OK: source.lifetime_seconds, SourceState.EMPTY: source.empty_lifetime_seconds}
+        self._to_keep += [
+            Kept(address=address, result=result, lifetime_seconds=lifetimes[result.state])
+            for address, result in results.items()
+            if result.state in lifetimes
+        ]
+        missed = [address for address, result in results.items() if result.state in MISSED_STATES]
+        older = self._tools.cache.get_expired([source.name], missed) if missed else {}
+        for (_, address), old in older.items():
+            missing = results[address]
+            results[address] = replace(
+                old, reason=f"an older answer; {missing.reason}", elapsed_ms=missing.elapsed_ms, contacted=missing.contacted
+            )
+        return results
+
+    def _blocked_until(self, name: str) -> float:
+        return self._refusals[name][0] if name in self._refusals else 0.0
+
+    def _is_hopeless(self, name: str, address: IPAddress, *, now: float) -> bool:
+        """Blocked for longer than anybody waits."""
+        grace_seconds = self._tools.options.intel.grace_seconds
+        return address in self._waiting.get(name, ()) and self._blocked_until(name) - now > grace_seconds
+
+    def _missing(self, name: str, address: IPAddress, *, now: float) -> SourceResult:
+        if address not in self._waiting.get(name, ()):
+            return SourceResult(source=name, state=SourceState.FAILED, reason="no answer in time")
+        until, refusal = self._refusals.get(name, (0.0, None))
+        if refusal is not None and until > now:
+            return SourceResult(source=name, state=refusal.state, reason=refusal.reason)
+        reason = "its turn did not come in time: others are asked about first"
+        return SourceResult(source=name, state=SourceState.RATE_LIMITED, reason=reason)
 
     def _record(self, result: SourceResult, addresses: Iterable[IPAddress]) -> None:
         for address in addresses:
             self._results[result.source, address] = result
-
-    def _request(self, source: Source, batch: Sequence[IPAddress]) -> None:
-        self._emit(consult(source, batch, self._http))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scans.core.egress import Egress
-from scans.core.http import Http
 from scans.core.intel import Consultation, IpApi, consult
+from scans.core.intel.base import SourceSettings
 from scans.core.options import IntelOptions, Options
 from scans.core.types import IPAddress, SourceState
 from tests.fakes import Answer, FakeService, in_turn, ip_api, service, wait_until
@@ -27,8 +27,12 @@ THREE = (ip_address("203.0.113.10"), ip_address("192.168.1.5"), ip_address("198.
 
 def ask(fake: FakeService, addresses: tuple[IPAddress, ...] = ONE, **options: float) -> Consultation:
     patient = {"connect_timeout_seconds": PATIENCE, "read_timeout_seconds": PATIENCE}
-    intel = IntelOptions(ip_api_base_url=fake.base_url, **{**patient, **options})
-    return consult(IpApi(intel), addresses, Http(Egress(Options(intel=intel)), intel))
+    intel = IntelOptions(**{**patient, **options})
+    return consult(IpApi(SourceSettings(base_url=fake.base_url)), addresses, egress(intel, fake), intel)
+
+
+def egress(intel: IntelOptions, fake: FakeService) -> Egress:
+    return Egress(Options(intel=intel), [fake.base_url])
 
 
 def sample(name: str) -> Answer:
@@ -66,7 +70,7 @@ def test_the_quota_in_the_headers_is_reported():
     ("answer", "state", "reason"),
     [
         (sample("json_429_throttled.json"), SourceState.RATE_LIMITED, "too many requests"),
-        (sample("https_free_403.json"), SourceState.UNAUTHORIZED, "HTTP 403"),
+        (sample("https_free_403.json"), SourceState.UNAUTHORIZED, "the service refused the request (HTTP 403)"),
         (sample("batch_422_more_than_100.json"), SourceState.FAILED, "HTTP 422"),
         (Answer(status=500, body=b"<html>oops</html>"), SourceState.FAILED, "HTTP 500"),
         (Answer(status=503, body=b""), SourceState.FAILED, "HTTP 503"),
@@ -152,8 +156,9 @@ def test_a_service_that_is_down_is_no_connection():
 
 def test_offline_nothing_is_sent():
     with service(ip_api) as fake:
-        intel = IntelOptions(ip_api_base_url=fake.base_url, offline=True)
-        result = consult(IpApi(intel), ONE, Http(Egress(Options(intel=intel)), intel)).results[ONE[0]]
+        intel = IntelOptions(offline=True)
+        source = IpApi(SourceSettings(base_url=fake.base_url))
+        result = consult(source, ONE, egress(intel, fake), intel).results[ONE[0]]
     assert fake.requests == []
     assert (result.state, result.reason) == (SourceState.SKIPPED, "offline: OFFLINE=1 is set")
 

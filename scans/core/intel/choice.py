@@ -1,0 +1,51 @@
+"""Which sources are on, by what an operator set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scans.core.intel.base import KeyUse, Source, SourceSettings
+from scans.core.options import IntelOptions, OptionError
+
+DEFAULT = "default"
+
+
+def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[Source]:
+    """The sources that are on, in the order of `kinds`, with their settings.
+
+    INTEL_SOURCES names them. "default" stands for those on by default and those that a key was given for; "-name" takes
+    one out again. Raises OptionError for one that lacks its key.
+    """
+    known = {kind.name for kind in kinds}
+    chosen = {kind.name for kind in kinds if DEFAULT in options.sources and _is_on_by_default(kind, options)}
+    chosen |= {name for name in options.sources if name in known}
+    chosen -= {name.removeprefix("-") for name in options.sources if name.startswith("-")}
+    return [_made(kind, options) for kind in kinds if kind.name in chosen]
+
+
+def _is_on_by_default(kind: type[Source], options: IntelOptions) -> bool:
+    return kind.is_default or (kind.key is not KeyUse.NONE and bool(options.keys.get(kind.name)))
+
+
+def _made(kind: type[Source], options: IntelOptions) -> Source:
+    key = options.keys.get(kind.name, "")
+    if kind.key is KeyUse.REQUIRED and not key:
+        raise OptionError(f"INTEL_SOURCES: {kind.name} needs a key: set {_variable(kind.name)}_KEY.")
+    return kind(SourceSettings(key=key, base_url=options.urls.get(kind.name, ""), directory=options.directory))
+
+
+def check_choice(options: IntelOptions, kinds: Sequence[type[Source]]) -> None:
+    """Raises OptionError for what is set for a source that there is not, and for one that is on without the key it needs."""
+    known = sorted(kind.name for kind in kinds)
+    for name in options.sources:
+        if name != DEFAULT and name.removeprefix("-") not in known:
+            raise OptionError(f"INTEL_SOURCES: {name!r} is no source. There are: {', '.join(known)}.")
+    switched_on(options, kinds)
+    for what, named in (("KEY", options.keys), ("URL", options.urls)):
+        for name in named:
+            if name not in known:
+                raise OptionError(f"{_variable(name)}_{what}: {name!r} is no source. There are: {', '.join(known)}.")
+
+
+def _variable(name: str) -> str:
+    return "INTEL_" + name.upper().replace("-", "_")
