@@ -27,7 +27,7 @@ from scans.core.feeds import (
 )
 from scans.core.intel.base import BAD_FILE, LocalSource, SourceError
 from scans.core.intel.replies import mapping, text
-from scans.core.types import Facts, IPAddress, SourceState
+from scans.core.types import Facts, IPAddress, IPNetwork, SourceState
 
 MAX_NAME_CHARS = 60
 TERMS = "published by each provider for its customers' firewalls"
@@ -159,8 +159,12 @@ def _reader(claim: Claim, reader: Reader, date: tuple[str, str] | None) -> Calla
 def _contents(listed: Iterable[tuple[str, object, Claim]], dated: datetime | None) -> Contents[Claims]:
     sieve, found = Sieve(), []
     same: dict[Claim, Claim] = {}  # tens of thousands of networks share some hundreds
+    parsed: dict[object, IPNetwork | None] = {}  # and a network stands there under several services
     for where, written, claim in listed:
-        if network := network_of(written):
+        as_text = written if isinstance(written, str) else None
+        if as_text not in parsed:
+            parsed[as_text] = network_of(as_text)
+        if network := parsed[as_text]:
             found.append((network, same.setdefault(claim, claim)))
         else:
             sieve.leave_out(where, written, "a network")
@@ -251,7 +255,7 @@ class Cloud(LocalSource):
         found: list[tuple[Claim, int, datetime | None]] = []
         has_bad, oldest = False, None
         for feed in FEEDS:
-            if self.store.path(feed) is None:
+            if not self.store.has(feed):
                 continue
             try:
                 loaded = self.store.load(feed)
