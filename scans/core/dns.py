@@ -6,7 +6,6 @@ back as capped, clean text, and how many there may be is limited.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,9 +79,13 @@ class Dns:
         for host, port in self._servers or ((SYSTEM_DNS, 53),):
             self._gate.permit_dns(host, port)
         self._ends_at = self._ends_at or time.monotonic() + ROUNDS * self._seconds
+        import asyncio  # 20 ms at the start of every process otherwise
+
         return asyncio.run(self._ask_all(resolver, questions, self._ends_at - time.monotonic()))
 
     async def _ask_all(self, resolver: Resolver, questions: Sequence[Question], seconds: float) -> list[Records]:
+        import asyncio
+
         turns = asyncio.Semaphore(MAX_AT_ONCE)
         end = asyncio.get_running_loop().time() + seconds
 
