@@ -286,8 +286,12 @@ class AiSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[str(state) for state in SummaryState])
     reason = serializers.CharField(allow_blank=True)
     model = serializers.CharField(allow_null=True)
-    citations = serializers.ListField(child=serializers.CharField())
-    usage = serializers.DictField(child=serializers.IntegerField())
+    citations = serializers.ListField(child=serializers.CharField(), help_text="The rules that the words rely on")
+    cited_facts = serializers.ListField(child=serializers.CharField(), help_text="The facts that they rely on: F1, F2 …")
+    finish_reason = serializers.CharField(allow_blank=True, help_text="Why the model stopped, in the service's word")
+    usage = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the call, which may be about several targets"
+    )
 
 
 class TargetErrorSerializer(serializers.Serializer[Any]):

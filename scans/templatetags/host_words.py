@@ -35,6 +35,7 @@ class NumberedFact:
     number: str
     rule: str  # the rule it states, "" for what an address showed or a source answered
     text: str
+    brief: str  # beside the words that rely on it
 
 
 @register.filter
@@ -55,14 +56,14 @@ def shown_facts(row: Any) -> list[NumberedFact]:
     if row.summary["state"] not in ANSWERED_STATES:
         return []
     facts = json.loads(facts_for(row.evidence, row.verdict).text)["facts"]
-    return [NumberedFact(number=fact.pop("id"), rule=fact.get("rule", ""), text=_line(fact)) for fact in facts]
+    return [_numbered(fact.pop("id"), fact) for fact in facts]
 
 
 @register.filter
 def cited_facts(row: Any) -> list[NumberedFact]:
     """The facts that the model says it relied on."""
-    cited = row.summary["citations"]
-    return [fact for fact in shown_facts(row) if fact.rule and fact.rule in cited]
+    cited, rules = row.summary.get("cited_facts", ()), row.summary["citations"]  # an earlier version kept the rules alone
+    return [fact for fact in shown_facts(row) if (fact.number in cited if cited else fact.rule and fact.rule in rules)]
 
 
 @register.filter
@@ -72,6 +73,12 @@ def asked_effort(usage: Json) -> str:
     seconds = usage.get("latency_ms", 0) / 1000
     parts = [f"{tokens:,} tokens" if tokens else "", f"{seconds:.1f} s" if seconds else ""]
     return ", ".join(part for part in parts if part)
+
+
+def _numbered(number: str, fact: Json) -> NumberedFact:
+    text = _line(fact)
+    brief = f"{fact['title']}: {fact['evidence']}" if "rule" in fact else text
+    return NumberedFact(number=number, rule=fact.get("rule", ""), text=text, brief=brief)
 
 
 def _line(fact: Json) -> str:
