@@ -45,6 +45,7 @@ PAUSE_SECONDS = 0.5  # before asking again when nobody said how long
 MAX_REPLY_BYTES = 1 << 20
 MAX_OUTPUT_TOKENS = 4096  # thinking counts, too: the answer itself needs about 300
 MORE_OUTPUT_TOKENS = 512  # for each further target
+MORE_SECONDS = 2.0
 MAX_COUNT = 10**9  # of tokens, as far as we believe the service
 KEY_REPEATED = "the reply repeats the API key"
 PASSING_STATUSES = frozenset({500, 502, 503, 504})
@@ -124,6 +125,7 @@ class GeminiClient:
         """What to ask about one target, or its words with the reason why nothing may be asked."""
         try:
             self._check_may_ask(evidence)
+            self._check_permit()
         except NoAnswerError as error:
             return unasked(deterministic, error.state, error.reason)
         return Question(facts=facts_for(evidence, verdict), deterministic=deterministic)
@@ -132,9 +134,10 @@ class GeminiClient:
         """One call about these targets; what came of each, in their order. Raises AskAloneError, if there are several."""
         started_at = time.monotonic()
         many = [question.facts for question in questions]
+        seconds = self._options.timeout_seconds + MORE_SECONDS * (len(many) - 1)
         reply, error = Reply(), None
         try:
-            reply = self._ask(many, give_up_at=started_at + self._options.timeout_seconds)
+            reply = self._ask(many, give_up_at=started_at + seconds)
         except NoAnswerError as caught:
             error = caught
         if len(many) > 1 and _is_too_much(reply, error):

@@ -290,10 +290,10 @@ def test_a_shut_gate_is_named(fake):
     assert (asked, fake.asked) == ([fake.url], [])
 
 
-def test_the_gate_is_asked_before_every_request(fake):
+def test_the_gate_is_asked_before_anything_and_before_every_request(fake):
     asked = []
     explain(fake, sample("error_503_overloaded"), sample("generate_ok_json"), permit=asked.append)
-    assert asked == [fake.url] * 2 == [fake.url] * len(fake.asked)
+    assert asked == [fake.url] * (1 + len(fake.asked)) == [fake.url] * 3
 
 
 # Replies without an answer
