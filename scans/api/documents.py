@@ -429,6 +429,28 @@ class ResultListSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
 
 
+class PromptSerializer(serializers.Serializer[Any]):
+    """What the model was told about one target."""
+
+    ordinal = serializers.IntegerField()
+    target = serializers.CharField(help_text="As submitted; the model was not told")
+    model = serializers.CharField()
+    prompt_version = serializers.IntegerField()
+    was_sent = serializers.BooleanField(help_text="`false`: the same question had an answer already, and nothing left")
+    asked_at = serializers.DateTimeField()
+    text = serializers.CharField(help_text="JSON, word for word; of a call about several targets this one's part")
+
+
+class PromptListSerializer(serializers.Serializer[Any]):
+    """A page of them, in the order submitted."""
+
+    token = serializers.CharField()
+    prompt_version = serializers.IntegerField(help_text="Of the instruction")
+    instruction = serializers.CharField(help_text="What goes with every question of this version")
+    prompts = PromptSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     """A probe's answer."""
 
