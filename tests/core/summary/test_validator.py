@@ -230,8 +230,8 @@ def test_an_answer_without_any_part_is_none(text):
 
 
 def test_what_was_said_about_another_target_is_not_repeated():
-    mine = replace(HIGH, text='{"isp": "Own Carrier AG"}', said=frozenset({"own carrier ag", "tls"}))
-    theirs = replace(HIGH, said=frozenset({"secret gmbh", "own carrier ag", "bnc", "köln"}))
+    mine = replace(HIGH, text='{"isp": "Own Carrier AG"}', said=frozenset({"own carrier ag"}))
+    theirs = replace(HIGH, said=frozenset({"secret gmbh", "own carrier ag", "köln", "port", "exposure scan"}))
     strange, _ = strangers([mine, theirs])
     assert strange == {"secret gmbh", "köln"}
     for said in ("The Secret  GmbH runs it.".replace("  ", " "), "It is in KÖLN, as seen.", "Run by ＳＥＣＲＥＴ gmbh."):
