@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+from scans.core.feeds import AnyFeed
 from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, SourceError, consult, look_up
 from scans.core.intel.choice import check_choice, switched_on
+from scans.core.intel.cloud import Cloud
 from scans.core.intel.cymru import Cymru
 from scans.core.intel.dnsbl import Dnsbl
+from scans.core.intel.firehol import Firehol
 from scans.core.intel.ip_api import IpApi
+from scans.core.intel.ipsum import Ipsum
 from scans.core.intel.lane import IntelLane
-from scans.core.intel.rdap import Rdap
 from scans.core.intel.reverse_dns import ReverseDns
+from scans.core.intel.spamhaus_drop import SpamhausDrop
+from scans.core.intel.tor_exits import TorExits
 
-SOURCES: tuple[type[Source], ...] = (IpApi, Rdap, Cymru, ReverseDns, Dnsbl)
+# In this order they are asked about, and shown: of what several say, the first counts.
+SOURCES: tuple[type[Source], ...] = (
+    IpApi,
+    Cymru,
+    ReverseDns,
+    Cloud,
+    TorExits,
+    SpamhausDrop,
+    Firehol,
+    Ipsum,
+    Dnsbl,
+)
+FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES if issubclass(kind, LocalSource) for feed in kind.feeds)
 
 __all__ = [
+    "FEEDS",
     "SOURCES",
+    "Cloud",
     "Consultation",
     "Cymru",
     "Dnsbl",
+    "Firehol",
     "IntelLane",
     "IpApi",
+    "Ipsum",
     "LocalSource",
     "Outside",
-    "Rdap",
     "RemoteSource",
     "ReverseDns",
     "Source",
     "SourceError",
+    "SpamhausDrop",
+    "TorExits",
     "check_choice",
     "consult",
     "look_up",
