@@ -41,7 +41,12 @@ def completeness(addresses: Sequence[AddressReport]) -> Completeness:
         ports_tested=len(probes),
         sources_answered=sum(s.state in (SourceState.OK, SourceState.EMPTY) for s in asked),
         sources_asked=len(asked),
-        doubts=(*port_doubts(addresses), *service_doubts(addresses), *source_doubts(addresses)),
+        doubts=(
+            *port_doubts(addresses),
+            *service_doubts(addresses),
+            *edge_doubts(addresses),
+            *source_doubts(addresses),
+        ),
     )
 
 
@@ -70,6 +75,19 @@ def service_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
             where = f"On {address.address}, " if len(addresses) > 1 else ""
             words = "open ports did not say what they are"
             doubts.append(f"{where}{len(unknown)} of {len(is_open)} {words} ({port_list(unknown)}).")
+    return tuple(doubts)
+
+
+def edge_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """One sentence for each address that many sites share: what is found there is not the server's behind it."""
+    doubts = []
+    for address in addresses:
+        said = [result.facts for result in address.sources if result.facts.is_cdn]
+        if said:
+            where = f"On {address.address}, the" if len(addresses) > 1 else "The"
+            name = next((clean_text(facts.cloud_provider, limit=60) for facts in said if facts.cloud_provider), "")
+            edge = f"{where} address is a shared edge of a content delivery network" + (f" ({name})" if name else "")
+            doubts.append(f"{edge}: findings and reputation describe it and not the origin behind it.")
     return tuple(doubts)
 
 
