@@ -218,6 +218,38 @@ class ServiceSerializer(serializers.Serializer[Any]):
     elapsed_ms = serializers.IntegerField(allow_null=True)
 
 
+class VulnerabilitySerializer(serializers.Serializer[Any]):
+    """A CVE that is named for an address because of a version: indicated, and never confirmed."""
+
+    cve = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources")
+    ports = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Of the services whose version it is; none: the source does not say"
+    )
+    product = serializers.CharField(allow_null=True)
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds carry repairs without a new version")
+    cvss = serializers.FloatField(allow_null=True, help_text="0 to 10")
+    cvss_by = serializers.CharField(allow_null=True)
+    epss = serializers.FloatField(allow_null=True, help_text="0 to 1: how likely it is exploited within 30 days")
+    is_exploited = serializers.BooleanField(allow_null=True, help_text="Listed in CISA's KEV; null: that list is not there")
+    due = serializers.DateField(allow_null=True, help_text="By which agencies have to act, if it is exploited")
+    is_ransomware = serializers.BooleanField(allow_null=True, help_text="true: used by ransomware; null: not known")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
+class EndOfLifeSerializer(serializers.Serializer[Any]):
+    """A product in a release that its makers no longer repaired on the day of the scan."""
+
+    product = serializers.CharField()
+    version = serializers.CharField()
+    release = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources, or `the service itself`")
+    since = serializers.DateField(allow_null=True)
+    ports = serializers.ListField(child=serializers.IntegerField())
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds may be maintained for longer")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
 class AddressSerializer(PlaceSerializer):
     """One address of a target."""
 
@@ -230,6 +262,10 @@ class AddressSerializer(PlaceSerializer):
     asn = serializers.IntegerField(allow_null=True)
     as_name = serializers.CharField(allow_null=True)
     services = ServiceSerializer(many=True)
+    vulnerabilities = VulnerabilitySerializer(
+        many=True, allow_null=True, help_text="The worst first, 100 at most; null: nobody could say"
+    )
+    end_of_life = EndOfLifeSerializer(many=True, allow_null=True, help_text="null: nobody could say")
 
 
 class SourceSerializer(serializers.Serializer[Any]):

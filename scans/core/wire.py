@@ -11,7 +11,8 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                addresses [{address, is_global, answers_everywhere, port_states {state: "22,80-82"}, probes [[port,
                state, reason, attempts, latency_ms]], sources [{source, state, reason, observed_at, is_cached,
                elapsed_ms, facts {only what is known}}], services [{port, state, and of `Service` in types.py what was said;
-               http and tls alike}]}]}
+               http and tls alike}], and where somebody could say: vulnerabilities [{of `Vulnerability` what is known}],
+               end_of_life [{of `EndOfLife` what is known}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
@@ -30,7 +31,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -42,6 +43,7 @@ from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
     Cookie,
+    EndOfLife,
     Facts,
     Finding,
     HttpFacts,
@@ -58,6 +60,7 @@ from scans.core.types import (
     Technology,
     TlsFacts,
     Verdict,
+    Vulnerability,
 )
 
 SCHEMA = 2
@@ -80,13 +83,15 @@ SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
 Json = dict[str, Any]
 
 
-def _unsaid(kind: type[Service] | type[HttpFacts] | type[TlsFacts]) -> Json:
+def _unsaid(kind: type[Any]) -> Json:
     """What a stored dict of this kind has where nothing was said."""
     given = {field.name: None if field.default is MISSING else field.default for field in fields(kind)}
     return {name: [] if value == () else value for name, value in given.items()}
 
 
 _SERVICE, _HTTP, _TLS = _unsaid(Service), _unsaid(HttpFacts), _unsaid(TlsFacts)
+_VULNERABILITY, _END_OF_LIFE = _unsaid(Vulnerability), _unsaid(EndOfLife)
+BASIS = "version match only"  # of all that is known against products: it is indicated, and never confirmed
 TECHNIQUES = {protocol.name: protocol.technique for protocol in PROTOCOLS}
 
 
@@ -177,7 +182,14 @@ def _address_dict(address: AddressReport) -> Json:
         **_probes_dict(address.probes),
         "sources": [_source_dict(result) for result in address.sources],
         "services": services_list(address.services),
+        **_known_against(address),
     }
+
+
+def _known_against(address: AddressReport) -> Json:
+    """What is known against its products; nothing of that where nobody could say."""
+    given = {"vulnerabilities": address.vulnerabilities, "end_of_life": address.end_of_life}
+    return {name: [_known(each) for each in known] for name, known in given.items() if known is not None}
 
 
 class _Last:
@@ -257,6 +269,8 @@ def _known(value: Any) -> Any:
         return _text(value)
     if isinstance(value, datetime):
         return _time(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, tuple):
         return [_known(each) for each in value]
     return value
@@ -423,7 +437,14 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
         "port_states": address["port_states"],
         **_identity(address["sources"]),
         "services": [_wire_service(service) for service in address.get("services", ())],
+        "vulnerabilities": _wire_known(address.get("vulnerabilities"), _VULNERABILITY),
+        "end_of_life": _wire_known(address.get("end_of_life"), _END_OF_LIFE),
     }
+
+
+def _wire_known(stored: Iterable[Mapping[str, Any]] | None, unsaid: Json) -> list[Json] | None:
+    """What is known against products, with what it rests on. None: nobody could say."""
+    return None if stored is None else [{**unsaid, **known, "basis": BASIS} for known in stored]
 
 
 def _wire_service(service: Mapping[str, Any]) -> Json:

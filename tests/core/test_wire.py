@@ -173,6 +173,7 @@ def test_a_scanned_host_in_full():
                 "location": "Frankfurt, Hesse", "country": "Germany", "provider": "Example ISP",
                 "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
                 "asn": 64500, "as_name": "EXAMPLE", "services": [],
+                "vulnerabilities": None, "end_of_life": None,
             }
         ],
         "sources": [

@@ -45,6 +45,7 @@ def completeness(addresses: Sequence[AddressReport]) -> Completeness:
             *port_doubts(addresses),
             *service_doubts(addresses),
             *edge_doubts(addresses),
+            *version_doubts(addresses),
             *source_doubts(addresses),
         ),
     )
@@ -89,6 +90,22 @@ def edge_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
             edge = f"{where} address is a shared edge of a content delivery network" + (f" ({name})" if name else "")
             doubts.append(f"{edge}: findings and reputation describe it and not the origin behind it.")
     return tuple(doubts)
+
+
+def version_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """Why what versions indicate may not be so: builds with repairs of their own, and what there is no list for."""
+    doubts = []
+    for address in addresses:
+        where = f"On {address.address}, " if len(addresses) > 1 else ""
+        known, ended = address.vulnerabilities or (), address.end_of_life or ()
+        builders = {*(each.distribution for each in known), *(each.distribution for each in ended)}
+        if named := sorted(filter(None, builders)):
+            words = "repairs programs without a new version: what a version indicates may be repaired."
+            doubts.append(f"{where}{clean_text(' and '.join(named), limit=80)} {words}")
+        if unjudged := sum(each.is_exploited is None for each in known):
+            cves = "the CVE named is" if unjudged == 1 else f"the {unjudged} CVEs named are"
+            doubts.append(f"{where}whether {cves} exploited is not known: the list of those is not on this machine.")
+    return tuple(doubt[0].upper() + doubt[1:] for doubt in doubts)
 
 
 def source_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:

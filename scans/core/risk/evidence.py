@@ -14,6 +14,7 @@ from scans.core.risk.completeness import ANSWERED_STATES, completeness
 from scans.core.risk.fact import Fact
 from scans.core.risk.reputation import reputation_facts
 from scans.core.risk.services import service_facts
+from scans.core.risk.weaknesses import weakness_facts
 from scans.core.types import AddressReport, Completeness, PortState, SourceState
 
 
@@ -54,5 +55,5 @@ def _is_observed(address: AddressReport) -> bool:
 def _observed(addresses: Sequence[AddressReport]) -> Observed:
     open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
     services = [service for address in addresses for service in address.services]
-    facts = {**reputation_facts(addresses), **service_facts(services)}
+    facts = {**reputation_facts(addresses), **service_facts(services), **weakness_facts(addresses)}
     return Observed(ports=tuple(sorted(open_ports)), facts=facts)

@@ -89,7 +89,7 @@ def address_of(said: dict[str, Any]) -> AddressReport:
 
 
 def evidence_of(host: dict[str, Any]) -> RiskEvidence:
-    """What the stages saw, and what sources to come would say."""
+    """What the stages saw, and what is known against products."""
     given = json.loads(json.dumps(host))  # a copy, to take apart
     seen = gather([address_of(address) for address in given["addresses"]])
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.get("facts", {}).items()}
