@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 
 from scans.core.risk import points
 from scans.core.risk.words import port_list
+from scans.core.said import SPEAKING_STATES
 from scans.core.types import Finding, SourceState
-from scans.core.wire import SPEAKING_STATES
 from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
 from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look, state_look
 
