@@ -236,7 +236,7 @@ IDENTITY = (
     Line(label="Host names that do not lead back", names=("unconfirmed_names",), words=_list("unconfirmed_names")),
     Line(
         label="Address range", names=("network", "network_name"),
-        words=lambda facts: _joined(facts.get("network"), facts.get("network_name")), compared=("network",),
+        words=lambda facts: _joined(facts.get("network"), facts.get("network_name")),  # one registered, another announced
     ),
     Line(
         label="Registry", names=("registry", "registered_country"), words=_registered,
