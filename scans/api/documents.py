@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from scans.core.types import Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
+from scans.core.types import Facts, Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
 from scans.models import JobOutcome, JobState, Mode
 
 LEVELS = [str(level) for level in Level]
@@ -261,11 +263,52 @@ class AddressSerializer(PlaceSerializer):
     organisation = serializers.CharField(allow_null=True)
     asn = serializers.IntegerField(allow_null=True)
     as_name = serializers.CharField(allow_null=True)
+    network = serializers.CharField(allow_null=True)
+    host_names = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="That lead here and back")
+    abuse_contact = serializers.CharField(allow_null=True)
+    cloud_provider = serializers.CharField(allow_null=True)
+    cloud_service = serializers.CharField(allow_null=True)
+    cloud_region = serializers.CharField(allow_null=True)
     services = ServiceSerializer(many=True)
     vulnerabilities = VulnerabilitySerializer(
         many=True, allow_null=True, help_text="The worst first, 100 at most; null: nobody could say"
     )
     end_of_life = EndOfLifeSerializer(many=True, allow_null=True, help_text="null: nobody could say")
+
+
+_FACT_KINDS: dict[str, Callable[..., serializers.Field[Any, Any, Any, Any]]] = {
+    "str | None": serializers.CharField,
+    "int | None": serializers.IntegerField,
+    "float | None": serializers.FloatField,
+    "bool | None": serializers.BooleanField,
+    "tuple[str, ...] | None": lambda **said: serializers.ListField(child=serializers.CharField(), **said),
+    "tuple[int, ...] | None": lambda **said: serializers.ListField(child=serializers.IntegerField(), **said),
+}
+_FACT_NOTES = {
+    "registered_country": "Of the registration; not a location",
+    "host_names": "That lead to the address and back",
+    "unconfirmed_names": "That the address leads to, but not back",
+    "is_cdn": "What is seen there is the edge's, not the origin's",
+    "drop_network": "The network on Spamhaus DROP that holds it, and its listing",
+    "policy_lists": "DNS block lists where a listing is no accusation",
+    "block_lists": "Files that name it",
+    "vendor_flags": "Engines or feeds that flag it",
+    "abuse_score": "0 to 100",
+    "pulses": "Threat reports that mention it",
+    "seen_ports": "By others, when is theirs to know; none of our own probes",
+    "seen_cves": "Inferred from versions by others",
+}
+
+
+class FactsSerializer(serializers.Serializer[Any]):
+    """What one source knows of an address. Only what it said is there: a field that is missing is no "no"."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """One for each of `Facts`."""
+        return {
+            known.name: _FACT_KINDS[str(known.type)](required=False, help_text=_FACT_NOTES.get(known.name))
+            for known in fields(Facts)
+        }
 
 
 class SourceSerializer(serializers.Serializer[Any]):
@@ -277,6 +320,8 @@ class SourceSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     observed_at = serializers.DateTimeField(allow_null=True)
     is_cached = serializers.BooleanField()
+    contacted = serializers.ListField(child=serializers.CharField(), help_text="Who was told of the address for this answer")
+    facts = FactsSerializer()
 
 
 class WaiverSerializer(serializers.Serializer[Any]):

@@ -10,9 +10,9 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                started_at, finished_at,
                addresses [{address, is_global, answers_everywhere, port_states {state: "22,80-82"}, probes [[port,
                state, reason, attempts, latency_ms]], sources [{source, state, reason, observed_at, is_cached,
-               elapsed_ms, facts {only what is known}}], services [{port, state, and of `Service` in types.py what was said;
-               http and tls alike}], and where somebody could say: vulnerabilities [{of `Vulnerability` what is known}],
-               end_of_life [{of `EndOfLife` what is known}]}]}
+               elapsed_ms, contacted, facts {only what is known}}], services [{port, state, and of `Service` in types.py
+               what was said; http and tls alike}], and where somebody could say: vulnerabilities [{of `Vulnerability` what
+               is known}], end_of_life [{of `EndOfLife` what is known}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
@@ -39,12 +39,12 @@ from typing import Any
 
 from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand, expand_all, service_name
+from scans.core.said import merged, service_category
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
     Cookie,
     EndOfLife,
-    Facts,
     Finding,
     HttpFacts,
     Outcome,
@@ -53,7 +53,6 @@ from scans.core.types import (
     Report,
     Service,
     SourceResult,
-    SourceState,
     Summary,
     SummaryState,
     Target,
@@ -77,8 +76,10 @@ BEST_FIRST = (  # which state a port has that several addresses answer for
     PortState.NOT_TESTED,
     PortState.REFUSED,
 )
-SERVICE_CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", "is_hosting": "Hosting Provider"}
-SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
+IDENTITY_FACTS = (  # of an address; each from the first source that says it
+    "country_code", "organisation", "asn", "as_name", "network", "host_names", "abuse_contact",
+    "cloud_provider", "cloud_service", "cloud_region",
+)  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -413,19 +414,13 @@ def _badness(state: str) -> int:
 
 def _identity(sources: Iterable[Mapping[str, Any]]) -> Json:
     """Who runs an address and where, from the first source that says so."""
-    facts: Json = {field.name: None for field in fields(Facts)}
-    for source in sources:
-        if source["state"] in SPEAKING_STATES:
-            facts.update({name: value for name, value in source["facts"].items() if facts.get(name) is None})
+    facts = merged(sources)
     return {
         "location": ", ".join(part for part in (facts["city"], facts["region"]) if part) or None,
         "country": facts["country"],
         "provider": facts["isp"] or facts["organisation"],
-        "service_category": next((words for flag, words in SERVICE_CATEGORIES.items() if facts[flag]), None),
-        "country_code": facts["country_code"],
-        "organisation": facts["organisation"],
-        "asn": facts["asn"],
-        "as_name": facts["as_name"],
+        "service_category": service_category(facts),
+        **{name: facts[name] for name in IDENTITY_FACTS},
     }
 
 
@@ -468,8 +463,8 @@ def _techniques(addresses: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:
-    kept_here = ("facts", "elapsed_ms")  # the latter is for the dashboard; a client could not tell a batch's from its own
-    return {"address": address["address"], **{name: value for name, value in source.items() if name not in kept_here}}
+    said = {name: value for name, value in source.items() if name != "elapsed_ms"}
+    return {"address": address["address"], "contacted": [], **said}  # the time is a batch's, for the dashboard
 
 
 def _if_other(text: str, shown: str) -> str | None:
