@@ -1,6 +1,6 @@
 """Items through the lanes, start to finish; yields (key, report) as soon as it is ready, alone or with others.
 
-    items ─► policy ─► resolve ─► policy ─┬─► probe ─► fingerprint ─┬─► risk ─► summary ─► (key, Report)
+    items ─► policy ─► resolve ─► policy ─┬─► probe ─► fingerprint ─┬─► vulnerabilities ─► risk ─► summary ─► (key, Report)
                       (threads)           │  (thread)    (thread)   │
                                           └──────► intel ───────────┘
                                                  (threads)
@@ -25,6 +25,7 @@ from typing import cast
 from scans.core import risk, summary
 from scans.core.alike import Alike, Rated
 from scans.core.egress import Egress
+from scans.core.feeds import Store
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
 from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
 from scans.core.policy import Decision, ScopePolicy
@@ -34,6 +35,7 @@ from scans.core.resolve import Resolution, ResolveError, Resolver
 from scans.core.targets import asked_path
 from scans.core.tools import Tools
 from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Service, ServiceState, Target
+from scans.core.vulnerabilities import Library, known_against
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
@@ -139,6 +141,7 @@ class _Lanes:
         chosen = switched_on(options.intel, sources)
         egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
         self._intel = IntelLane(chosen, tools, egress, self._events.put)
+        self._library = Library(Store(options.intel.directory))
         self._fingerprint = FingerprintLane(
             options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put, pace=self._engine.pace
         )
@@ -380,18 +383,8 @@ class _Lanes:
         self._ready.append((work.item.key, result))
 
     def _report(self, work: _Work, *, now: float) -> Report:
-        addresses = tuple(
-            AddressReport(
-                address=address,
-                is_global=decision.is_global,
-                probes=work.probes[address],
-                sources=self._intel.results(address, now=now),
-                answers_everywhere=work.answers_everywhere.get(address),
-                services=work.services.get(address) or _unanswered(work, address),
-            )
-            for address, decision in work.decisions.items()
-        )
-        addresses, (verdict, words) = self._alike.rated(addresses, partial(self._rate, work.item.target))
+        found = tuple(self._address_report(work, address, now=now) for address in work.decisions)
+        addresses, (verdict, words) = self._alike.rated(found, partial(self._rate, work.item.target))
         return Report(
             target=replace(work.item.target, notes=(*work.item.target.notes, *work.notes)),
             outcome=Outcome.DONE,
@@ -405,6 +398,21 @@ class _Lanes:
     def _rate(self, target: Target, addresses: Sequence[AddressReport]) -> Rated:
         verdict = risk.rate(risk.gather(addresses), self._pack)
         return verdict, summary.summarise(target, addresses, verdict)
+
+    def _address_report(self, work: _Work, address: IPAddress, *, now: float) -> AddressReport:
+        sources = self._intel.results(address, now=now)
+        services = work.services.get(address) or _unanswered(work, address)
+        known = known_against(services, sources, self._library, day=work.started_at.date())
+        return AddressReport(
+            address=address,
+            is_global=work.decisions[address].is_global,
+            probes=work.probes[address],
+            sources=sources,
+            answers_everywhere=work.answers_everywhere.get(address),
+            services=services,
+            vulnerabilities=known.vulnerabilities,
+            end_of_life=known.end_of_life,
+        )
 
     def _hand_back(self) -> Iterator[Ready]:
         """Cancel the probes and the questions, and give every unfinished item back with what is known of it."""

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from scans.core.risk.operators import lay_over
-from scans.core.types import Outcome, SourceState, Summary, SummaryState
+from scans.core.types import Outcome, Summary, SummaryState
 from scans.models import (
     DeletedJob,
     JobState,
@@ -29,16 +29,8 @@ from scans.models import (
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
 from scans.services.rescore import Selection, rescore
-from tests.factories import (
-    make_address,
-    make_failure,
-    make_job,
-    make_question,
-    make_report,
-    make_result,
-    make_services,
-    make_source,
-)
+from tests.factories import make_address, make_failure, make_job, make_question, make_report, make_result, make_services
+from tests.many_sources import many_sources
 
 DELETED = "d" * 32
 WORDS = Summary(
@@ -90,11 +82,8 @@ def make_world() -> World:
     running.targets.filter(ordinal=1).update(state=TargetState.LEASED)
     running.refresh_from_db()
 
-    failed_source = make_source(SourceState.RATE_LIMITED, reason="quota")
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)
-    seen = make_address(
-        "127.66.0.7", open_ports=[8080], filtered=[25], sources=[make_source(), failed_source], services=make_services()
-    )
+    seen = make_address("127.66.0.7", open_ports=[8080], filtered=[25], sources=many_sources(), services=make_services())
     refusal = make_failure("10.0.0.1", "out_of_scope", "10.0.0.1 is private: outside your scope.", outcome=Outcome.REFUSED)
     rows = {
         "done": make_result(make_report("127.66.0.7", seen, words=WORDS), job=finished),

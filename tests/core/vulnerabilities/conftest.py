@@ -1,0 +1,25 @@
+"""A directory with the sample lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scans.core.feeds import Store
+from scans.core.vulnerabilities import ENDOFLIFE, EPSS, KEV, Library
+from tests.core.vulnerabilities.test_lists import BODIES, NOW
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """Where the list files lie."""
+    for feed in (KEV, EPSS, ENDOFLIFE):
+        Store(str(tmp_path)).put(feed, BODIES[feed.name], origin="a test", at=NOW)
+    return tmp_path
+
+
+@pytest.fixture
+def library(lists: Path) -> Library:
+    """The lists of that directory."""
+    return Library(Store(str(lists)))
