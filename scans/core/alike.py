@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from scans.core.types import AddressReport, Summary, Verdict
 
 MAX_KEPT = 64
-ANY = ip_address("0.0.0.0")  # in place of the only thing in which they differ
+ANY = ip_address("::")  # in place of the only thing in which they differ
 MAX_PORTS = 1000  # beyond it hosts are few, and what is kept would be large
 Rated = tuple[Verdict, Summary]
 

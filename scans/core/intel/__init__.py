@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from scans.core.feeds import AnyFeed
+from scans.core.intel.abuseipdb import AbuseIpDb
 from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, SourceError, consult, look_up
 from scans.core.intel.choice import check_choice, switched_on
 from scans.core.intel.cloud import Cloud
 from scans.core.intel.cymru import Cymru
 from scans.core.intel.dnsbl import Dnsbl
 from scans.core.intel.firehol import Firehol
+from scans.core.intel.greynoise import GreyNoise
+from scans.core.intel.internetdb import InternetDb
 from scans.core.intel.ip_api import IpApi
+from scans.core.intel.ipinfo import IpInfo
 from scans.core.intel.ipsum import Ipsum
 from scans.core.intel.lane import IntelLane
+from scans.core.intel.otx import Otx
 from scans.core.intel.reverse_dns import ReverseDns
 from scans.core.intel.spamhaus_drop import SpamhausDrop
 from scans.core.intel.tor_exits import TorExits
+from scans.core.intel.virustotal import VirusTotal
 
 # In this order they are asked about, and shown: of what several say, the first counts.
 SOURCES: tuple[type[Source], ...] = (
@@ -27,21 +33,32 @@ SOURCES: tuple[type[Source], ...] = (
     Firehol,
     Ipsum,
     Dnsbl,
+    InternetDb,
+    GreyNoise,
+    AbuseIpDb,
+    VirusTotal,
+    Otx,
+    IpInfo,
 )
 FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES if issubclass(kind, LocalSource) for feed in kind.feeds)
 
 __all__ = [
     "FEEDS",
     "SOURCES",
+    "AbuseIpDb",
     "Cloud",
     "Consultation",
     "Cymru",
     "Dnsbl",
     "Firehol",
+    "GreyNoise",
     "IntelLane",
+    "InternetDb",
     "IpApi",
+    "IpInfo",
     "Ipsum",
     "LocalSource",
+    "Otx",
     "Outside",
     "RemoteSource",
     "ReverseDns",
@@ -49,6 +66,7 @@ __all__ = [
     "SourceError",
     "SpamhausDrop",
     "TorExits",
+    "VirusTotal",
     "check_choice",
     "consult",
     "look_up",

@@ -35,6 +35,7 @@ class IntelLane:
     ) -> None:
         self._services = {source.name: source for source in sources if isinstance(source, RemoteSource)}
         self._local = [source for source in sources if isinstance(source, LocalSource)]
+        self._ipv4_only = [source.name for source in self._services.values() if source.is_ipv4_only]
         self._names = [source.name for source in sources]
         self._tools = tools
         self._egress = egress
@@ -56,6 +57,9 @@ class IntelLane:
             self._unread[address] = now
             for source in self._local:
                 self._results[source.name, address] = look_up(source, address)
+            for name in self._ipv4_only if address.version != 4 else ():
+                reason = "it only knows IPv4 addresses"
+                self._record(SourceResult(source=name, state=SourceState.NOT_APPLICABLE, reason=reason), [address])
 
     def not_applicable(self, addresses: Iterable[IPAddress]) -> None:
         """Addresses that no source is asked about."""
@@ -105,12 +109,13 @@ class IntelLane:
         unread, self._unread = self._unread, {}
         if self._tools.options.intel.offline:
             for name in self._services:
-                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unread)
+                unknown = [address for address in unread if (name, address) not in self._results]
+                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unknown)
             return
         kept = self._tools.cache.get_many(list(self._services), unread) if self._services else {}
         self._results.update(kept)
         for name, waiting in self._waiting.items():
-            waiting.update({address: since for address, since in unread.items() if (name, address) not in kept})
+            waiting.update({address: since for address, since in unread.items() if (name, address) not in self._results})
 
     def _send(self, source: RemoteSource, *, now: float, is_urgent: bool) -> None:
         waiting = self._waiting[source.name]
