@@ -13,8 +13,9 @@ DEFAULT = "default"
 def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[Source]:
     """The sources that are on, in the order of `kinds`, with their settings.
 
-    INTEL_SOURCES names them. "default" stands for those on by default and those that a key was given for; "-name" takes
-    one out again. Raises OptionError for one that lacks its key.
+    INTEL_SOURCES names them. "default" stands for those on by default and those that a key was given for, but not for a
+    source whose files are not there (named itself, such a one is on, and says so); "-name" takes one out again. Raises
+    OptionError for one that lacks its key.
     """
     known = {kind.name for kind in kinds}
     chosen = {kind.name for kind in kinds if DEFAULT in options.sources and _is_on_by_default(kind, options)}
@@ -24,6 +25,8 @@ def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[So
 
 
 def _is_on_by_default(kind: type[Source], options: IntelOptions) -> bool:
+    if not kind.is_available(options.directory):
+        return False
     return kind.is_default or (kind.key is not KeyUse.NONE and bool(options.keys.get(kind.name)))
 
 
