@@ -108,6 +108,11 @@ class ScanViewSet(viewsets.ViewSet):
         facts = {"token": job.token, "status": selectors.job_status(job), "total_targets": job.total_targets}
         return page_response(request, facts | {"results": results}, cursor=None if end is None else str(end))
 
+    @operations.EGRESS
+    def egress(self, request: Request, token: str) -> Response:
+        """Read who was told about the job's targets: every service and resolver, and how often."""
+        return Response(selectors.egress_document(self._job(request, token)))
+
     @operations.EXPORT_JSON
     def export_json(self, request: Request, token: str) -> HttpResponseBase:
         """Download a job and its results as one JSON document."""

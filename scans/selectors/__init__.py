@@ -1,7 +1,7 @@
 """Every read that spans rows: a job's progress, its document on the wire, history. Reads change nothing.
 
 access      who may know of which jobs; whoever lists, counts or reads asks it
-jobs        one job: progress, document
+jobs        one job: progress, document; egress: who was told about its targets
 results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
 history     jobs over time; terms: by what was found
@@ -14,6 +14,7 @@ readiness   whether this installation can do its work
 from __future__ import annotations
 
 from scans.selectors.access import is_token, job_by_token, key_of, sees_all_jobs, visible_jobs, was_deleted
+from scans.selectors.egress import EgressLine, egress_document, job_egress
 from scans.selectors.history import (
     WORST_FIRST,
     JobFilters,
@@ -92,6 +93,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Comparison",
+    "EgressLine",
     "FindingGroup",
     "HostHistory",
     "HostScan",
@@ -111,6 +113,7 @@ __all__ = [
     "Unknowns",
     "WaiversInForce",
     "WhatIf",
+    "egress_document",
     "eta_seconds",
     "finished_targets",
     "has_live_supervisor",
@@ -119,6 +122,7 @@ __all__ = [
     "is_token",
     "job_by_token",
     "job_document",
+    "job_egress",
     "job_facts",
     "job_findings",
     "job_head",

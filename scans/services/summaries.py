@@ -9,16 +9,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import connection
 
 from scans.conf import scanner_options
 from scans.core import wire
-from scans.core.egress import Egress
+from scans.core.egress import Egress, Gate
 from scans.core.summary import GeminiClient
-from scans.core.types import Report, Summary, SummaryState
+from scans.core.types import ASKED_MODEL, Report, Summary, SummaryState, Told
 from scans.models import AiChoice, TargetResult, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
 from scans.services.results import Claimed, save_summary
@@ -52,25 +51,29 @@ def run_summaries() -> int:
     def is_over() -> bool:
         return time.monotonic() >= give_up_at or heartbeats.is_stopping(os.environ.get("SCANNER_SUPERVISOR"))
 
-    ask = partial(_words, _client())
     with (
         heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE),
         _renewing(lease),
         ThreadPoolExecutor(claims.SUMMARY_ROWS, thread_name_prefix="model") as threads,
     ):
         while not is_over() and (rows := claims.claim_summaries(lease)):
-            asked = {threads.submit(ask, row): row for row in rows}
+            asked = {threads.submit(_words, row): row for row in rows}
             for done in as_completed(asked):  # only this thread touches the database
                 row = asked[done]
-                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), done.result())
+                words, told = done.result()
+                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), words, told=told)
     if claims.has_awaiting_summary():
         wake("ai")
     return finished
 
 
-def _words(client: GeminiClient, row: TargetResult) -> Summary:
+def _words(row: TargetResult) -> tuple[Summary, list[Told]]:
+    """The words, and who was told for them."""
+    options = scanner_options()
+    gate = Gate(Egress(options))
     evidence, verdict, summary = row.parts
-    return client.explain(evidence, verdict, wire.summary_from_dict(summary))
+    words = GeminiClient(options.ai, permit=gate.permit).explain(evidence, verdict, wire.summary_from_dict(summary))
+    return words, [Told(ASKED_MODEL, host, 1) for host in gate.contacted]
 
 
 def end_late_summaries() -> int:
