@@ -53,6 +53,7 @@ CALLS = [
     ("GET", "/scan/TOKEN?wait=1"),
     ("GET", "/scan/TOKEN/results"),
     ("GET", "/scan/TOKEN/egress"),
+    ("GET", "/scan/TOKEN/prompts"),
     ("GET", "/scan/TOKEN/export.json"),
     ("GET", "/scan/TOKEN/export.ndjson"),
     ("GET", "/scan/TOKEN/export.csv"),

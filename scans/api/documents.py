@@ -286,8 +286,12 @@ class AiSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[str(state) for state in SummaryState])
     reason = serializers.CharField(allow_blank=True)
     model = serializers.CharField(allow_null=True)
-    citations = serializers.ListField(child=serializers.CharField())
-    usage = serializers.DictField(child=serializers.IntegerField())
+    citations = serializers.ListField(child=serializers.CharField(), help_text="The rules that the words rely on")
+    cited_facts = serializers.ListField(child=serializers.CharField(), help_text="The facts that they rely on: F1, F2 …")
+    finish_reason = serializers.CharField(allow_blank=True, help_text="Why the model stopped, in the service's word")
+    usage = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the call, which may be about several targets"
+    )
 
 
 class TargetErrorSerializer(serializers.Serializer[Any]):
@@ -444,6 +448,28 @@ class EgressListSerializer(serializers.Serializer[Any]):
     token = serializers.CharField()
     status = serializers.ChoiceField(choices=STATUSES)
     egress = EgressSerializer(many=True)
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """What the model was told about one target."""
+
+    ordinal = serializers.IntegerField()
+    target = serializers.CharField(help_text="As submitted; the model was not told")
+    model = serializers.CharField()
+    prompt_version = serializers.IntegerField()
+    was_sent = serializers.BooleanField(help_text="`false`: the same question had an answer already, and nothing left")
+    asked_at = serializers.DateTimeField()
+    text = serializers.CharField(help_text="JSON, word for word; of a call about several targets this one's part")
+
+
+class PromptListSerializer(serializers.Serializer[Any]):
+    """A page of them, in the order submitted."""
+
+    token = serializers.CharField()
+    prompt_version = serializers.IntegerField(help_text="Of the instruction")
+    instruction = serializers.CharField(help_text="What goes with every question of this version")
+    prompts = PromptSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
 
 
 class HealthSerializer(serializers.Serializer[Any]):

@@ -349,7 +349,11 @@ class Summary:
     reason: str = ""  # why the model's words are missing
     model: str | None = None
     citations: tuple[str, ...] = ()  # rule ids the model relied on
-    usage: Mapping[str, int] = field(default_factory=dict)  # tokens and milliseconds
+    cited_facts: tuple[str, ...] = ()  # and all facts it did, by their numbers: F1, F2 …
+    finish_reason: str = ""  # why the model stopped, in the service's word
+    usage: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of the call: tokens, milliseconds, how many targets it was about
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

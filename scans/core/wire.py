@@ -14,7 +14,8 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                http and tls alike}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
-    summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
+    summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, cited_facts,
+               finish_reason, usage}
 
 Schema 2 added `services`; a row of schema 1 has none, which is read as "not asked". `port_states` is always complete.
 `probes` holds every probe of an address with up to 1,000 ports, and above that only the open ones, the first 1,000 of
@@ -28,13 +29,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import ip_address
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand, expand_all, service_name
@@ -78,6 +78,7 @@ SERVICE_CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", 
 SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
 
 Json = dict[str, Any]
+Made = TypeVar("Made")
 
 
 def _unsaid(kind: type[Service] | type[HttpFacts] | type[TlsFacts]) -> Json:
@@ -139,6 +140,8 @@ def summary_dict(summary: Summary) -> Json:
         "reason": _text(summary.reason),
         "model": _text(summary.model) if summary.model else None,
         "citations": [_text(citation) for citation in summary.citations],
+        "cited_facts": [_text(fact) for fact in summary.cited_facts],
+        "finish_reason": _text(summary.finish_reason),
         "usage": {_text(name): int(count) for name, count in sorted(summary.usage.items())},
     }
 
@@ -153,6 +156,8 @@ def summary_from_dict(stored: Mapping[str, Any]) -> Summary:
         reason=stored["reason"],
         model=stored["model"],
         citations=tuple(stored["citations"]),
+        cited_facts=tuple(stored.get("cited_facts", ())),
+        finish_reason=stored.get("finish_reason", ""),
         usage=dict(stored["usage"]),
     )
 
@@ -180,30 +185,43 @@ def _address_dict(address: AddressReport) -> Json:
     }
 
 
-class _Last:
-    """What was last made of which tuple: the refused targets of a job share one, and it may be long.
+class _Last(Generic[Made]):
+    """What was last made of which probes: refused targets of a job share theirs, which may be long, and dark hosts do.
 
-    One pair, read once and replaced whole: several threads come by here, and none may see one's tuple with another's dict.
+    One pair, read once and replaced whole: several threads come by here, and none may see one's probes with what was made
+    of another's.
     """
 
-    pair: tuple[object, Mapping[str, Any]] = (None, MappingProxyType({}))
+    def __init__(self) -> None:
+        self._pair: tuple[object, Made | None] = (None, None)
+
+    def of(self, probes: object, make: Callable[[], Made]) -> Made:
+        """What was made of these very probes, or is made now. Nobody changes it: it is part of many results."""
+        given, made = self._pair
+        if given is not probes or made is None:
+            made = make()
+            self._pair = (probes, made)
+        return made
+
+
+_last_dict: _Last[Mapping[str, Any]] = _Last()
+_last_tests: _Last[list[Json]] = _Last()
 
 
 def _probes_dict(probes: tuple[Probe, ...]) -> Mapping[str, Any]:
-    given, known = _Last.pair
-    if given is probes:
-        return known
+    return _last_dict.of(probes, lambda: _made_dict(probes))
+
+
+def _made_dict(probes: tuple[Probe, ...]) -> Mapping[str, Any]:
     ports: dict[PortState, list[int]] = {state: [] for state in PortState}
     for probe in probes:
         ports[probe.state].append(probe.port)
     is_short = len(probes) <= MAX_LISTED_PORTS
     listed = [probe for probe in sorted(probes) if is_short or probe.state is PortState.OPEN][:MAX_LISTED_PORTS]
-    made = {
+    return {
         "port_states": {state.value: compact(found) for state, found in ports.items()},
         "probes": [_probe_list(probe) for probe in listed],
     }
-    _Last.pair = (probes, made)
-    return made
 
 
 def _probe_list(probe: Probe) -> list[Any]:
@@ -333,9 +351,15 @@ def wire_result(
         "findings": verdict["findings"],
         "completeness": verdict["completeness"],
         "deterministic_summary": _if_other(summary["deterministic_text"], summary["text"]),
-        "ai": {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")},
+        "ai": _wire_ai(summary),
         "rescored": [_wire_rescored(moment, other) for moment, other in rescored],
     }
+
+
+def _wire_ai(summary: Mapping[str, Any]) -> Json:
+    """Who wrote the words. The later two are missing where an earlier version stored them."""
+    told = {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")}
+    return told | {"cited_facts": summary.get("cited_facts", []), "finish_reason": summary.get("finish_reason", "")}
 
 
 def _wire_rescored(moment: datetime, verdict: Mapping[str, Any]) -> Json:
@@ -369,8 +393,14 @@ def _merged_states(addresses: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return merged
 
 
-def _accessibility_tests(addresses: Iterable[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
+def _accessibility_tests(addresses: Sequence[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
     """Every tested port up to 1,000 of them, above that only the open ones, at most 1,000 as well; ascending."""
+    if len(addresses) == 1:
+        return _last_tests.of(addresses[0]["probes"], lambda: _made_tests(addresses, port_states))
+    return _made_tests(addresses, port_states)
+
+
+def _made_tests(addresses: Iterable[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
     best: dict[int, list[Any]] = {}
     for probe in (probe for address in addresses for probe in address["probes"]):
         known = best.get(probe[0])

@@ -17,7 +17,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from scans.core import wire
 from scans.core.packing import pack_probes
 from scans.core.pipeline import Interrupted
-from scans.core.types import Outcome, Report, Summary, Target, TargetKind, Told
+from scans.core.types import Outcome, Report, Summary, Target, TargetKind
 from scans.models import (
     OPEN_JOB_STATES,
     OPEN_STATES,
@@ -126,14 +126,13 @@ def _still_held(finished: Sequence[Finished]) -> set[int]:
     return {pk for pk, lease in rows.values_list("pk", "lease") if lease == leases[pk]}
 
 
-def save_summary(claimed: Claimed, summary: Summary, *, told: Sequence[Told] = ()) -> bool:
-    """Store the words of a scanned target, which ends it, and who was told for them. False if the lease was lost."""
+def save_summary(claimed: Claimed, summary: Summary) -> bool:
+    """Store the words of a scanned target, which ends it. False if the lease was lost."""
     now = clock.now()
     with transaction.atomic():
         columns = {"summary": wire.summary_dict(summary), "state": TargetState.DONE, "finished_at": now}
         if not _held(claimed, TargetState.SCANNED).update(**columns, lease=None, lease_until=None):
             return False
-        record_told([(claimed.job_id, told)], at=now)
         _touch_and_finish(claimed.job_id, now=now)
     return True
 

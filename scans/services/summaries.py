@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -15,11 +15,12 @@ from django.db import connection
 
 from scans.conf import scanner_options
 from scans.core import wire
-from scans.core.egress import Egress, Gate
+from scans.core.egress import Egress
 from scans.core.summary import GeminiClient
-from scans.core.types import ASKED_MODEL, Report, Summary, SummaryState, Told
+from scans.core.types import Report, SummaryState
 from scans.models import AiChoice, TargetResult, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
+from scans.services.explaining import Turn
 from scans.services.results import Claimed, save_summary
 from scans.services.wakeups import wake
 
@@ -54,26 +55,14 @@ def run_summaries() -> int:
     with (
         heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE),
         _renewing(lease),
-        ThreadPoolExecutor(claims.SUMMARY_ROWS, thread_name_prefix="model") as threads,
+        ThreadPoolExecutor(claims.SUMMARY_CALLS, thread_name_prefix="model") as threads,
     ):
+        turn = Turn(lease, _client(), threads)
         while not is_over() and (rows := claims.claim_summaries(lease)):
-            asked = {threads.submit(_words, row): row for row in rows}
-            for done in as_completed(asked):  # only this thread touches the database
-                row = asked[done]
-                words, told = done.result()
-                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), words, told=told)
+            finished += turn.explain(rows)
     if claims.has_awaiting_summary():
         wake("ai")
     return finished
-
-
-def _words(row: TargetResult) -> tuple[Summary, list[Told]]:
-    """The words, and who was told for them."""
-    options = scanner_options()
-    gate = Gate(Egress(options))
-    evidence, verdict, summary = row.parts
-    words = GeminiClient(options.ai, permit=gate.permit).explain(evidence, verdict, wire.summary_from_dict(summary))
-    return words, [Told(ASKED_MODEL, host, 1) for host in gate.contacted]
 
 
 def end_late_summaries() -> int:

@@ -16,6 +16,7 @@ CALLS = [
     ("get", "/scan/{}"),
     ("get", "/scan/{}/results"),
     ("get", "/scan/{}/egress"),
+    ("get", "/scan/{}/prompts"),
     ("get", "/scan/{}/export.json"),
     ("get", "/scan/{}/export.ndjson"),
     ("get", "/scan/{}/export.csv"),

@@ -36,13 +36,19 @@ class ModelFacts:
     """The facts as JSON text, and the same as sets for the validator."""
 
     text: str
-    count: int
+    rule_of: Mapping[str, str]  # the number of each fact (F1, F2 …) and the rule it states, or ""
     level: Level
     rules: tuple[str, ...]  # that fired and are in the text, worst first
     ports: frozenset[int]  # open ones; no other port may be named
-    numbers: frozenset[int]  # every whole number in the trusted part of the text
+    numbers: frozenset[int]  # every whole number in the trusted part of the text; the facts' own do not count
     cves: frozenset[str]  # in lower case
     services: str  # every word in the trusted part that could be a service's name, in lower case
+    said: frozenset[str] = frozenset()  # what strangers said, in lower case: nothing of it may turn up elsewhere
+
+    @property
+    def count(self) -> int:
+        """How many facts there are."""
+        return len(self.rule_of)
 
 
 def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelFacts:
@@ -52,25 +58,28 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
     services = [service for address in addresses for service in address.get("services", ())]
     identified = [service for service in services if service["state"] == ServiceState.IDENTIFIED][:MAX_SERVICES]
     statements = [*map(_finding, findings), *map(_address, addresses), *map(_service, identified), *_sources(addresses)]
+    numbered = {f"F{number}": statement for number, statement in enumerate(statements, 1)}
     trusted = {
         "risk_level": verdict["level"],
         "risk_score": verdict["score"],
         "ports_answered": verdict["completeness"]["ports_answered"],
         "ports_tested": verdict["completeness"]["ports_tested"],
-        "facts": [{"id": f"F{number}", **statement} for number, statement in enumerate(statements, 1)],
+        "facts": [{"id": number, **statement} for number, statement in numbered.items()],
     }
-    trusted_text = json.dumps(trusted, ensure_ascii=False, sort_keys=True)
+    trusted_text = json.dumps({**trusted, "facts": statements}, ensure_ascii=False, sort_keys=True)
     ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
-    untrusted = {"untrusted_observations": [*_observations(addresses), *_products(identified)]}
+    observations = [*_observations(addresses), *_products(identified)]
+    untrusted = {"untrusted_observations": observations}
     return ModelFacts(
         text=json.dumps({**trusted, **untrusted}, ensure_ascii=False, sort_keys=True),
-        count=len(statements),
+        rule_of={number: str(statement.get("rule", "")) for number, statement in numbered.items()},
         level=Level(verdict["level"]),
         rules=tuple(finding["rule_id"] for finding in findings),
         ports=frozenset(ports),
         numbers=frozenset(int(digits) for digits in re.findall(r"\d{1,9}", trusted_text)) | ports,
         cves=frozenset(cve.lower() for cve in CVE.findall(trusted_text)),
         services=f"{trusted_text} {' '.join(sorted({service_name(port) for port in ports}))}".lower(),
+        said=frozenset(value.lower() for said in observations for value in said.values() if isinstance(value, str)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -14,7 +15,7 @@ from scans.core.ports import catalogue, compact, expand
 from scans.core.risk import gather, rate
 from scans.core.summary.deterministic import summarise
 from scans.core.summary.facts import MAX_SAID_CHARS, ModelFacts, facts_for
-from scans.core.summary.prompt import answer_schema
+from scans.core.summary.prompt import answer_schema, contents, question_digest
 from scans.core.summary.validator import Accepted, validate
 from scans.core.types import (
     AddressReport,
@@ -139,15 +140,32 @@ def test_the_same_evidence_gives_the_same_bytes():
     assert facts(open=(22, 5432)).text == facts(open=(5432, 22)).text
 
 
-def test_only_fired_rules_may_be_cited():
-    cited = answer_schema(facts(open=(22, 5432)))["properties"]["cited_rules"]
-    assert cited["items"]["enum"] == ["EXP-008", "EXP-002", "EXP-001"]
+def test_only_facts_that_were_given_may_be_cited():
+    found = facts(open=(22, 5432))
+    cited = answer_schema([found])["properties"]["cited_facts"]
+    assert cited["items"]["enum"] == ["F1", "F2", "F3", "F4"]
     assert cited["minItems"] == 1
+    assert found.rule_of == {"F1": "EXP-008", "F2": "EXP-002", "F3": "EXP-001", "F4": ""}
 
 
-def test_where_no_rule_fired_none_can_be_cited():
-    cited = answer_schema(facts(closed=(22,)))["properties"]["cited_rules"]
+def test_where_there_is_no_fact_none_can_be_cited():
+    cited = answer_schema([replace(facts(closed=(22,)), rule_of={})])["properties"]["cited_facts"]
     assert cited == {"type": "array", "items": {"type": "string"}, "maxItems": 0}
+
+
+def test_several_targets_have_keys_of_their_own_in_question_and_answer():
+    first, second = facts(open=(22,)), facts(open=(5432,))
+    assert json.loads(contents([first, second])) == {"T1": json.loads(first.text), "T2": json.loads(second.text)}
+    schema = answer_schema([first, second])
+    assert schema["required"] == ["T1", "T2"]
+    assert schema["properties"]["T2"] == answer_schema([second])
+
+
+def test_the_same_question_is_named_alike_and_every_other_otherwise():
+    one, other = facts(open=(22,)), facts(open=(23,))
+    names = {question_digest(one, "a"), question_digest(one, "b"), question_digest(other, "a")}
+    assert len(names) == 3
+    assert question_digest(facts(open=(22,)), "a") in names
 
 
 @given(st.sets(st.integers(1, 65535), max_size=300))
@@ -177,11 +195,12 @@ def test_our_own_words_about_any_port_would_pass_as_the_model_s(port):
         started_at=NOW,
         finished_at=NOW,
     )
+    found = facts_for(evidence_dict(report), verdict_dict(verdict))
     said = {
         "risk_level": verdict.level,
         "risk_summary": own.text,
         "recommendation": own.recommendation,
-        "cited_rules": [finding.rule_id for finding in verdict.findings],
+        "cited_facts": list(found.rule_of),
     }
-    answer = validate(json.dumps(said), facts_for(evidence_dict(report), verdict_dict(verdict)))
+    answer = validate(json.dumps(said), found)
     assert isinstance(answer, Accepted), answer

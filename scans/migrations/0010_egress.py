@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('scans', '0008_sources'),
+        ('scans', '0009_model_answers'),
     ]
 
     operations = [
