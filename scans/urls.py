@@ -39,6 +39,7 @@ api = [
     path("scans", ScanViewSet.as_view({"get": "list"}), name="scan-list"),
     path("scan/<str:token>", ScanViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="scan-read"),
     path("scan/<str:token>/results", ScanViewSet.as_view({"get": "results"}), name="scan-results"),
+    path("scan/<str:token>/egress", ScanViewSet.as_view({"get": "egress"}), name="scan-egress"),
     path("scan/<str:token>/prompts", ScanViewSet.as_view({"get": "prompts"}), name="scan-prompts"),
     path("scan/<str:token>/cancel", ScanViewSet.as_view({"post": "cancel"}), name="scan-cancel"),
     path("scan/<str:token>/rerun", ScanViewSet.as_view({"post": "rerun"}), name="scan-rerun"),

@@ -510,6 +510,27 @@ class ResultListSerializer(serializers.Serializer[Any]):
     next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
 
 
+class EgressSerializer(serializers.Serializer[Any]):
+    """One host that learned of targets of the job."""
+
+    host = serializers.CharField(help_text="With its port, or the system's resolver")
+    source = serializers.CharField(  # type: ignore[assignment] # DRF takes it out of the class
+        help_text="The source of intelligence that asked; `names` for the names of targets, `model` for the model's words"
+    )
+    tells = serializers.CharField(help_text="What kind of data went there, in words")
+    count = serializers.IntegerField(help_text="How many addresses, names or targets, each as often as it was told")
+    first_at = serializers.DateTimeField(help_text="When the first result was stored that it took part in")
+    last_at = serializers.DateTimeField()
+
+
+class EgressListSerializer(serializers.Serializer[Any]):
+    """Who was told about a job's targets, so far. Answers that came from the cache told nobody."""
+
+    token = serializers.CharField()
+    status = serializers.ChoiceField(choices=STATUSES)
+    egress = EgressSerializer(many=True)
+
+
 class PromptSerializer(serializers.Serializer[Any]):
     """What the model was told about one target."""
 

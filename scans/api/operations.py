@@ -225,6 +225,11 @@ RESULTS = extend_schema(
     parameters=[PATH_TOKEN, into.ResultListQuery, NEXT_LINK],
     responses={200: out.ResultListSerializer, **problems(404, 410, 422)},
 )
+EGRESS = extend_schema(
+    operation_id="scan_egress",
+    parameters=[PATH_TOKEN],
+    responses={200: out.EgressListSerializer, **problems(404, 410)},
+)
 
 PROMPTS = extend_schema(
     operation_id="scan_prompts",

@@ -116,6 +116,11 @@ class ScanViewSet(viewsets.ViewSet):
         facts = {"token": job.token, "status": selectors.job_status(job), "total_targets": job.total_targets}
         return page_response(request, facts | {"results": results}, cursor=None if end is None else str(end))
 
+    @operations.EGRESS
+    def egress(self, request: Request, token: str) -> Response:
+        """Read who was told about the job's targets: every service and resolver, and how often."""
+        return Response(selectors.egress_document(self._job(request, token)))
+
     @operations.PROMPTS
     def prompts(self, request: Request, token: str) -> Response:
         """Read what the model was told about the targets of a job, word for word, page by page."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from typing import cast
 
 from scans.core import risk, summary
 from scans.core.alike import Alike, Rated
-from scans.core.egress import Egress
+from scans.core.egress import SYSTEM_DNS, Egress
 from scans.core.feeds import Store
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
 from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
@@ -34,7 +35,19 @@ from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
 from scans.core.resolve import Resolution, ResolveError, Resolver
 from scans.core.targets import asked_path
 from scans.core.tools import Tools
-from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Service, ServiceState, Target
+from scans.core.types import (
+    ASKED_NAMES,
+    AddressReport,
+    IPAddress,
+    Outcome,
+    PortState,
+    Probe,
+    Report,
+    Service,
+    ServiceState,
+    Target,
+    Told,
+)
 from scans.core.vulnerabilities import Library, known_against
 
 MAX_ITEMS = 1024  # in the lanes at once
@@ -70,6 +83,7 @@ class Interrupted:
     has_progress: bool  # anything new since the item came in
     notes: tuple[str, ...] = ()
     probing_seconds: float = 0  # how long its probes had a chance; 0 for a name that was still being resolved
+    told: tuple[Told, ...] = ()  # who learned of the target so far
 
 
 Ready = tuple[Hashable, Report | Interrupted]
@@ -199,6 +213,7 @@ class _Lanes:
         while not self._tools.drops.empty():
             work = self._works.pop(self._tools.drops.get(), None)
             if work is not None:
+                self._tools.told_in_vain.put((work.item.key, self._told(work)))
                 self._awaiting.pop(work.item.key, None)
                 self._set_planned(work, 0)
                 self._engine.drop((work.item.key, address) for address in work.decisions)
@@ -380,7 +395,18 @@ class _Lanes:
         del self._works[work.item.key]
         self._set_planned(work, 0)
         self._awaiting.pop(work.item.key, None)
-        self._ready.append((work.item.key, result))
+        self._ready.append((work.item.key, replace(result, told=self._told(work))))
+
+    def _told(self, work: _Work) -> tuple[Told, ...]:
+        """Who was told about this item in this run. What came from the cache told nobody."""
+        told: Counter[tuple[str, str]] = Counter()
+        if work.item.target.address is None and not work.item.known:
+            told[ASKED_NAMES, SYSTEM_DNS] += 1
+        now = time.monotonic()
+        for address in work.decisions:
+            for result in self._intel.results(address, now=now):
+                told.update((result.source, host) for host in result.contacted)
+        return tuple(Told(source, host, n) for (source, host), n in told.items())
 
     def _report(self, work: _Work, *, now: float) -> Report:
         found = tuple(self._address_report(work, address, now=now) for address in work.decisions)
@@ -437,6 +463,7 @@ class _Lanes:
                     has_progress=sum(map(len, known.values())) > before,
                     notes=work.notes,
                     probing_seconds=time.monotonic() - work.admitted_at if work.admitted_at else 0,
+                    told=self._told(work),
                 ),
             )
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from scans.core import budgets
 from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 from scans.core.options import Options
-from scans.core.types import IPAddress, SourceResult, SourceState
+from scans.core.types import IPAddress, SourceResult, SourceState, Told
 
 STALE_SECONDS = 7 * 24 * 3600  # how long after its time an answer may still stand in for one that did not come
 
@@ -168,4 +168,5 @@ class Tools:
     pace: Pace | None = None  # shared with other processes; None: the rate of the options, for this one alone
     stop: threading.Event = field(default_factory=threading.Event)  # set: launch nothing more, hand back what is unfinished
     drops: SimpleQueue[Hashable] = field(default_factory=SimpleQueue)  # keys of items that nobody wants any more
+    told_in_vain: SimpleQueue[tuple[Hashable, tuple[Told, ...]]] = field(default_factory=SimpleQueue)  # of items dropped
     pulse: Pulse = field(default_factory=Pulse)

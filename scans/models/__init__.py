@@ -3,6 +3,7 @@
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
 from scans.models.answers import ModelAnswer, ModelQuestion
 from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount, RestartReason
+from scans.models.egress import EgressEntry
 from scans.models.intel import SourceHealth, SourceReply
 from scans.models.jobs import (
     FINISHED_JOB_STATES,
@@ -45,6 +46,7 @@ __all__ = [
     "CountKind",
     "DailyCount",
     "DeletedJob",
+    "EgressEntry",
     "IdempotencyKey",
     "JobOutcome",
     "JobState",

@@ -1,7 +1,7 @@
 """Every read that spans rows: a job's progress, its document on the wire, history. Reads change nothing.
 
 access      who may know of which jobs; whoever lists, counts or reads asks it
-jobs        one job: progress, document
+jobs        one job: progress, document; egress: who was told about its targets
 results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
 model_questions  what the model was told about them
@@ -15,6 +15,7 @@ readiness   whether this installation can do its work
 from __future__ import annotations
 
 from scans.selectors.access import is_token, job_by_token, key_of, sees_all_jobs, visible_jobs, was_deleted
+from scans.selectors.egress import EgressLine, egress_document, job_egress
 from scans.selectors.history import (
     WORST_FIRST,
     JobFilters,
@@ -94,6 +95,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Comparison",
+    "EgressLine",
     "FindingGroup",
     "HostHistory",
     "HostScan",
@@ -113,6 +115,7 @@ __all__ = [
     "Unknowns",
     "WaiversInForce",
     "WhatIf",
+    "egress_document",
     "eta_seconds",
     "finished_targets",
     "has_live_supervisor",
@@ -122,6 +125,7 @@ __all__ = [
     "is_token",
     "job_by_token",
     "job_document",
+    "job_egress",
     "job_facts",
     "job_findings",
     "job_head",

@@ -17,6 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from django.db import IntegrityError, transaction
+
 from scans.conf import scanner_options
 from scans.core import wire
 from scans.core.summary import (
@@ -29,9 +31,10 @@ from scans.core.summary import (
     recalled,
     unasked,
 )
-from scans.core.types import Summary, SummaryState
-from scans.models import TargetResult
+from scans.core.types import ASKED_MODEL, Summary, SummaryState, Told
+from scans.models import TargetResult, clock
 from scans.services import claims, model_calls
+from scans.services.egress import record_told
 from scans.services.model_answers import keep_answer, kept_words, write_questions
 from scans.services.results import Claimed, save_summary
 
@@ -110,7 +113,15 @@ class Turn:
 
     def _write_down(self, call: Call) -> bool:
         """Before anything leaves: a worker that is killed in between has told of more than was sent, never of less."""
-        return write_questions(((one.row.pk, one.question) for one in call), model=self._options.model, was_sent=True)
+        told = [(one.row.job_id, [Told(ASKED_MODEL, self._client.host, 1)]) for one in call]
+        questions = ((one.row.pk, one.question) for one in call)
+        try:
+            with transaction.atomic():
+                if is_there := write_questions(questions, model=self._options.model, was_sent=True):
+                    record_told(told, at=clock.now())
+        except IntegrityError:  # foreign keys are looked at when the transaction ends: the job was deleted
+            return False
+        return is_there
 
     def _take(self, done: Future[list[Explained]], call: Call) -> int:
         try:

@@ -15,6 +15,7 @@ CALLS = [
     ("post", "/scan/{}/rerun"),
     ("get", "/scan/{}"),
     ("get", "/scan/{}/results"),
+    ("get", "/scan/{}/egress"),
     ("get", "/scan/{}/prompts"),
     ("get", "/scan/{}/export.json"),
     ("get", "/scan/{}/export.ndjson"),

@@ -17,6 +17,7 @@ from scans.core.intel.ipinfo import IpInfo
 from scans.core.intel.ipsum import Ipsum
 from scans.core.intel.lane import IntelLane
 from scans.core.intel.otx import Otx
+from scans.core.intel.rdap import Rdap
 from scans.core.intel.reverse_dns import ReverseDns
 from scans.core.intel.spamhaus_drop import SpamhausDrop
 from scans.core.intel.tor_exits import TorExits
@@ -25,6 +26,7 @@ from scans.core.intel.virustotal import VirusTotal
 # In this order they are asked about, and shown: of what several say, the first counts.
 SOURCES: tuple[type[Source], ...] = (
     IpApi,
+    Rdap,
     Cymru,
     ReverseDns,
     Cloud,
@@ -60,6 +62,7 @@ __all__ = [
     "LocalSource",
     "Otx",
     "Outside",
+    "Rdap",
     "RemoteSource",
     "ReverseDns",
     "Source",

@@ -25,7 +25,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from scans.core.deadline import within
-from scans.core.egress import GEMINI_BASE_URL
+from scans.core.egress import GEMINI_BASE_URL, origin
 from scans.core.options import AiOptions
 from scans.core.summary.facts import ModelFacts, facts_for
 from scans.core.summary.prompt import INSTRUCTION, PROMPT_VERSION, answer_schema, contents
@@ -113,6 +113,11 @@ class GeminiClient:
         self._options = options
         self._permit = permit
         self._base_url = options.base_url or GEMINI_BASE_URL
+
+    @property
+    def host(self) -> str:
+        """Whom it asks: host and port, as the ledger has it."""
+        return origin(self._base_url).partition("://")[2]
 
     def explain(self, evidence: Mapping[str, Any], verdict: Mapping[str, Any], deterministic: Summary) -> Summary:
         """The model's words, or the deterministic ones with the reason. The level is never touched."""
