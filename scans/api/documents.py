@@ -394,8 +394,8 @@ class ListedJobSerializer(JobSerializer):
 class JobListSerializer(serializers.Serializer[Any]):
     """A page of jobs, newest first."""
 
-    scans = ListedJobSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+    scans = ListedJobSerializer(many=True, help_text="May be empty on any page: of so many jobs none matches")
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one, and only there")
 
 
 class JobDocumentSerializer(JobSerializer):
