@@ -139,7 +139,9 @@ class _Lanes:
         chosen = switched_on(options.intel, sources)
         egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
         self._intel = IntelLane(chosen, tools, egress, self._events.put)
-        self._fingerprint = FingerprintLane(options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put)
+        self._fingerprint = FingerprintLane(
+            options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put, pace=self._engine.pace
+        )
         self._works: dict[Hashable, _Work] = {}
         self._awaiting: dict[Hashable, _Work] = {}  # probed, and waiting for the other lanes
         self._is_intel_urgent = False  # one of them waits for nothing else
@@ -339,6 +341,7 @@ class _Lanes:
             HostQuestion(
                 key=work.item.key,
                 address=result.address,
+                is_paced=work.decisions[result.address].is_global,
                 open_probes=open_probes,
                 connections=result.connections,
                 answers_everywhere=result.answers_everywhere,
