@@ -14,7 +14,7 @@ from scans.core.probe.pacing import TokenBucket
 from scans.core.probe.politeness import NetworkBuckets, PolitePace, network_of
 
 HERE, THERE = ip_address("127.66.0.1"), ip_address("127.66.1.1")
-SECONDS = 6
+SECONDS = 3
 
 
 class Draw:
