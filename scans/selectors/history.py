@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import accumulate
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -28,9 +29,10 @@ WORST_FIRST = (Level.CRITICAL, Level.HIGH, Level.MEDIUM, Level.LOW, Level.UNKNOW
 # How many targets are few. With more, the newest jobs are asked one by one, and a page is soon full.
 FEW_RATED = 2_000  # each costs a look at its row
 FEW_NAMED = 20_000  # the index has their jobs beside them
-# So many jobs a page asks one by one, or the first of them that have so many targets together. What takes longest are two
-# things that many targets have and none has both: about half a second for a million targets.
-ASKED_JOBS, ASKED_TARGETS = 1_000, 200_000
+# How many jobs a page asks one by one, each a look into an index. Where several things are to be of one target, each target
+# that has the rarest of them is a look: so fewer jobs, and those that have so many targets together.
+ASKED_JOBS = 10_000
+TOGETHER_JOBS, TOGETHER_TARGETS = 2_000, 100_000
 COUNTED_JOBS = 100  # how far a page counts: "3 jobs match", or "100 or more"
 UNLISTED = ("submitted", "rejected", "warnings", "ports")  # columns of a job that may be long and that no list shows
 
@@ -132,7 +134,7 @@ def listed_jobs(
     """A page of the jobs that this user may see, newest first, and where it ends; None on the last page.
 
     It may end early, even empty, if so many jobs had to be asked one by one. Four queries, one for each filter on targets,
-    and one if jobs are asked.
+    and two or three if jobs are asked.
     """
     jobs, asked = _asked_jobs(user, filters, before=after)
     found = list(jobs.select_related("owner").prefetch_related("tags").defer(*UNLISTED)[: limit + 1])
@@ -229,22 +231,21 @@ def _asked_jobs(
     """The jobs that match, older than a position or newer than one; and how far they are asked, if not to the end."""
     jobs, questions = _filtered_jobs(visible_jobs(user), filters)
     jobs = newer_jobs(jobs, than=after) if after else older_jobs(jobs, than=before)
-    asked = _stretch(jobs) if questions else None
+    asked = _stretch(jobs, is_together=len(filters.wanted) > 1) if questions else None
     if asked is not None:
         jobs = jobs.filter(_is_older(asked.beyond) if after else _is_newer(asked.beyond))
     return jobs.filter(*questions), asked
 
 
-def _stretch(jobs: QuerySet[ScanJob]) -> Stretch | None:
-    """The first of these jobs, as many as are asked for one page; None if that is all of them."""
-    read, targets = list[JobPosition](), 0
-    for created_at, pk, count in jobs.values_list("created_at", "pk", "total_targets")[: ASKED_JOBS + 1]:
-        position = JobPosition(created_at=created_at, id=pk)
-        targets += count
-        if read and (len(read) == ASKED_JOBS or targets > ASKED_TARGETS):
-            return Stretch(jobs=len(read), first=read[0], last=read[-1], beyond=position)
-        read.append(position)
-    return None
+def _stretch(jobs: QuerySet[ScanJob], *, is_together: bool) -> Stretch | None:
+    """The first of these jobs, as many as are asked for one page; None if that is all of them. Two queries or three."""
+    count = ASKED_JOBS
+    if is_together:
+        totals = accumulate(jobs.values_list("total_targets", flat=True)[:TOGETHER_JOBS])
+        count = max(1, sum(total <= TOGETHER_TARGETS for total in totals))
+    places = jobs.only("created_at")
+    ends = [_position(job) for job in (*places[:1], *places[count - 1 : count + 1])]
+    return Stretch(jobs=count, first=ends[0], last=ends[1], beyond=ends[2]) if len(ends) == 3 else None
 
 
 def _filtered_jobs(jobs: QuerySet[ScanJob], filters: JobFilters) -> tuple[QuerySet[ScanJob], list[Exists]]:

@@ -364,7 +364,7 @@ TOGETHER = "service:redis product:nginx"
 
 
 def test_a_page_that_has_asked_many_jobs_says_how_far_it_looked_and_goes_on(client, never_together, monkeypatch):
-    monkeypatch.setattr(selector, "ASKED_JOBS", 4)
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 4)
     page = page_of(client, q=TOGETHER)
     assert "None of the 4 jobs from 31 Jan 2026, 20:00 to 31 Jan 2026, 17:00 matches." in text_of(page)
     assert link(page, "Look at newer jobs") is None
@@ -381,7 +381,7 @@ def test_a_page_that_has_asked_many_jobs_says_how_far_it_looked_and_goes_on(clie
 
 
 def test_a_page_with_jobs_says_too_how_far_it_looked(client, never_together, monkeypatch):
-    monkeypatch.setattr(selector, "ASKED_JOBS", 5)
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 5)
     for hours in (1, 2):
         make_job("127.66.0.9", label="nothing", created_at=NOON - timedelta(hours=hours))
     page = page_of(client, q=TOGETHER, before="2026-01-31T16:00:00Z,1")
@@ -392,14 +392,14 @@ def test_a_page_with_jobs_says_too_how_far_it_looked(client, never_together, mon
 
 
 def test_few_jobs_of_many_targets_are_many(client, never_together, monkeypatch):
-    monkeypatch.setattr(selector, "ASKED_TARGETS", 5)
+    monkeypatch.setattr(selector, "TOGETHER_TARGETS", 5)
     assert "None of the 2 jobs from" in text_of(page_of(client, q=TOGETHER))
-    monkeypatch.setattr(selector, "ASKED_TARGETS", 1)  # one is asked at least, or nobody would get anywhere
+    monkeypatch.setattr(selector, "TOGETHER_TARGETS", 1)  # one is asked at least, or nobody would get anywhere
     assert "None of the 1 jobs from" in text_of(page_of(client, q=TOGETHER))
 
 
 def test_the_api_leads_over_empty_pages_to_what_is_further_back(client, never_together, monkeypatch):
-    monkeypatch.setattr(selector, "ASKED_JOBS", 4)
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 4)
     url, seen = "/scans?service=redis&product=nginx", []
     while url:
         document = client.get(url).json()
