@@ -27,17 +27,24 @@ from scans.core.text import clean_text
 from scans.core.types import Level
 
 MAX_ANSWER_CHARS = 20_000  # for each target
-FIELDS = {"risk_level", "risk_summary", "recommendation", "cited_facts"}
+FIELDS = ("risk_level", "risk_summary", "recommendation", "cited_facts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
     """An answer that may be shown, as plain text."""
 
+    level: Level
     text: str
     recommendation: str | None
     cited_facts: tuple[str, ...]  # by their numbers
     cited_rules: tuple[str, ...]  # that these state
+
+    @property
+    def answer(self) -> str:
+        """The answer again, without what was cleaned away: it passes as this one did."""
+        fields = (self.level.value, self.text, self.recommendation or "", list(self.cited_facts))
+        return json.dumps(dict(zip(FIELDS, fields, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +68,7 @@ def validate(answer: str, facts: ModelFacts, *, strange: frozenset[str] = frozen
     cited_facts = tuple(dict.fromkeys(cited))
     rules = dict.fromkeys(facts.rule_of[fact] for fact in cited_facts)
     return Accepted(
+        level=facts.level,
         text=summary,
         recommendation=recommendation or None,
         cited_facts=cited_facts,
@@ -106,7 +114,7 @@ def _fields(answer: str) -> Fields | Rejection:
     raw = _parsed(answer)
     if isinstance(raw, Rejection):
         return raw
-    if not isinstance(raw, dict) or raw.keys() != FIELDS:
+    if not isinstance(raw, dict) or raw.keys() != set(FIELDS):
         return Rejection(reason="the answer does not have the fields asked for")
     texts = [raw["risk_level"], raw["risk_summary"], raw["recommendation"]]
     cited = raw["cited_facts"]

@@ -44,8 +44,15 @@ def reason(text: str, facts: ModelFacts = HIGH) -> str:
 
 def test_an_answer_that_keeps_to_the_facts_is_accepted():
     assert validate(answer(), HIGH) == Accepted(
-        text=SUMMARY, recommendation=ADVICE, cited_facts=("F1",), cited_rules=("EXP-008",)
+        level=Level.HIGH, text=SUMMARY, recommendation=ADVICE, cited_facts=("F1",), cited_rules=("EXP-008",)
     )
+
+
+@pytest.mark.parametrize("advice", [ADVICE, ""])
+def test_an_accepted_answer_passes_again_and_is_clean(advice):
+    once = validate(answer(f"\ud800{SUMMARY}\u202e", advice), HIGH)
+    assert json.loads(once.answer)["risk_summary"] == SUMMARY
+    assert validate(once.answer, HIGH) == once
 
 
 @pytest.mark.parametrize(
