@@ -78,9 +78,9 @@ class Dns:
             return [NO_RESOLVER] * len(questions)  # and nobody was contacted
         for host, port in self._servers or ((SYSTEM_DNS, 53),):
             self._gate.permit_dns(host, port)
-        import asyncio  # with its own imports 20 ms at the start of every process otherwise
-
         self._ends_at = self._ends_at or time.monotonic() + ROUNDS * self._seconds
+        import asyncio  # 20 ms at the start of every process otherwise
+
         return asyncio.run(self._ask_all(resolver, questions, self._ends_at - time.monotonic()))
 
     async def _ask_all(self, resolver: Resolver, questions: Sequence[Question], seconds: float) -> list[Records]:

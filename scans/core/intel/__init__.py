@@ -10,6 +10,7 @@ from scans.core.intel.cloud import Cloud
 from scans.core.intel.cymru import Cymru
 from scans.core.intel.dnsbl import Dnsbl
 from scans.core.intel.firehol import Firehol
+from scans.core.intel.geo import Geo
 from scans.core.intel.greynoise import GreyNoise
 from scans.core.intel.internetdb import InternetDb
 from scans.core.intel.ip_api import IpApi
@@ -29,6 +30,7 @@ SOURCES: tuple[type[Source], ...] = (
     Rdap,
     Cymru,
     ReverseDns,
+    Geo,
     Cloud,
     TorExits,
     SpamhausDrop,
@@ -42,7 +44,7 @@ SOURCES: tuple[type[Source], ...] = (
     Otx,
     IpInfo,
 )
-FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES if issubclass(kind, LocalSource) for feed in kind.feeds)
+FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES for feed in kind.feeds)
 
 __all__ = [
     "FEEDS",
@@ -53,6 +55,7 @@ __all__ = [
     "Cymru",
     "Dnsbl",
     "Firehol",
+    "Geo",
     "GreyNoise",
     "IntelLane",
     "InternetDb",

@@ -78,6 +78,7 @@ class Source(ABC):
     terms: ClassVar[str]  # one line for the user: what its terms ask
     is_default: ClassVar[bool]  # on unless switched off; with a key that it asks for, it is on as soon as there is one
     key: ClassVar[KeyUse] = KeyUse.NONE
+    feeds: ClassVar[tuple[AnyFeed, ...]] = ()  # files that it reads
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
@@ -127,8 +128,6 @@ class RemoteSource(Source):
 
 class LocalSource(Source):
     """A source on this machine: it reads the files of its feeds, and sends nothing."""
-
-    feeds: ClassVar[tuple[AnyFeed, ...]]
 
     def __init__(self, settings: SourceSettings) -> None:
         super().__init__(settings)

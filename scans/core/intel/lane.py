@@ -24,6 +24,7 @@ from scans.core.types import IPAddress, IPNetwork, SourceResult, SourceState
 
 GATHER_SECONDS = 1.0  # while probes still run there is no hurry, and a full batch costs no more than one address
 MAX_REQUESTS = 16  # at once, of all sources; each is a daemon thread, so that a stuck service cannot delay the end
+NEAR_PREFIXES = {4: 24, 6: 48}  # how near an address must be to share an answer about a network
 MISSED_STATES = (SourceState.FAILED, SourceState.RATE_LIMITED)  # an older answer stands in, if there is one
 
 
@@ -151,11 +152,15 @@ class IntelLane:
         self._emit(consult(source, batch, self._egress, self._tools.options.intel, outside=outside))
 
     def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
-        """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
+        """The same answer for the waiting addresses of the network that it is about: they need not be asked about.
+
+        But for near ones only. Parts of a wide network may belong to somebody else: 8.8.8.0/24 lies in another's 8.0.0.0/9.
+        """
         found = {}
-        for result in list(results.values()):
+        for asked, result in list(results.items()):
             network = _network(result.facts.network) if result.state is SourceState.OK else None
-            near = [a for a in self._waiting[source.name] if network is not None and a in network]
+            around = ip_network((asked, NEAR_PREFIXES[asked.version]), strict=False)
+            near = [a for a in self._waiting[source.name] if network is not None and a in network and a in around]
             for address in near:
                 del self._waiting[source.name][address]
                 found[address] = replace(result, is_cached=True, elapsed_ms=None, contacted=())

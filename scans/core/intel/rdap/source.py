@@ -10,7 +10,7 @@ from scans.core.feeds import Store
 from scans.core.intel.base import Answers, Outside, RemoteSource, SourceError, SourceSettings
 from scans.core.intel.rdap import bootstrap
 from scans.core.intel.rdap.reading import read_network
-from scans.core.intel.replies import the_object
+from scans.core.intel.replies import is_unknown, the_object
 from scans.core.types import IPAddress, SourceState
 
 ACCEPT = {"Accept": "application/rdap+json, application/json"}
@@ -47,7 +47,7 @@ class Rdap(RemoteSource):
         (address,) = addresses
         base = self.settings.base_url or bootstrap.base_url(address, self._store)
         reply = outside.http.get(f"{base}/ip/{address}", headers=ACCEPT, may_redirect=self.may_redirect)
-        if reply.status == 404 and isinstance(reply.json, dict):  # a page is no registry's
+        if is_unknown(reply):
             return Answers(facts={address: SourceError(SourceState.EMPTY, "not registered")})
         return Answers(facts={address: read_network(the_object(reply), address)})
 
