@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scans.core.intel.base import KeyUse, Source, SourceSettings
+from scans.core.intel.base import KeyUse, LocalSource, Source, SourceSettings
 from scans.core.options import IntelOptions, OptionError
 
 DEFAULT = "default"
@@ -44,10 +44,12 @@ def check_choice(options: IntelOptions, kinds: Sequence[type[Source]]) -> None:
         if name != DEFAULT and name.removeprefix("-") not in known:
             raise OptionError(f"INTEL_SOURCES: {name!r} is no source. There are: {', '.join(known)}.")
     switched_on(options, kinds)
-    for what, named in (("KEY", options.keys), ("URL", options.urls)):
+    feeds = {feed.name for kind in kinds if issubclass(kind, LocalSource) for feed in kind.feeds}
+    for what, named, others in (("KEY", options.keys, set()), ("URL", options.urls, feeds)):
         for name in named:
-            if name not in known:
-                raise OptionError(f"{_variable(name)}_{what}: {name!r} is no source. There are: {', '.join(known)}.")
+            if name not in known and name not in others:
+                there_are = ", ".join(sorted({*known, *others}))
+                raise OptionError(f"{_variable(name)}_{what}: {name!r} is no source. There are: {there_are}.")
 
 
 def _variable(name: str) -> str:
