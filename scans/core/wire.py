@@ -462,6 +462,13 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
         "port_states": address["port_states"],
         **_identity(address["sources"]),
         "services": [_wire_service(service) for service in address.get("services", ())],
+        **known_against_dict(address),
+    }
+
+
+def known_against_dict(address: Mapping[str, Any]) -> Json:
+    """What is known against the products of a stored address, every field whether stored or not."""
+    return {
         "vulnerabilities": _wire_known(address.get("vulnerabilities"), _VULNERABILITY),
         "end_of_life": _wire_known(address.get("end_of_life"), _END_OF_LIFE),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.auth.models import Group, User
@@ -29,7 +29,17 @@ from scans.models import (
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
 from scans.services.rescore import Selection, rescore
-from tests.factories import make_address, make_failure, make_job, make_question, make_report, make_result, make_services
+from tests.factories import (
+    END_OF_LIFE,
+    VULNERABILITIES,
+    make_address,
+    make_failure,
+    make_job,
+    make_question,
+    make_report,
+    make_result,
+    make_services,
+)
 from tests.many_sources import many_sources
 
 DELETED = "d" * 32
@@ -84,6 +94,7 @@ def make_world() -> World:
 
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)
     seen = make_address("127.66.0.7", open_ports=[8080], filtered=[25], sources=many_sources(), services=make_services())
+    seen = replace(seen, vulnerabilities=VULNERABILITIES, end_of_life=END_OF_LIFE)
     refusal = make_failure("10.0.0.1", "out_of_scope", "10.0.0.1 is private: outside your scope.", outcome=Outcome.REFUSED)
     rows = {
         "done": make_result(make_report("127.66.0.7", seen, words=WORDS), job=finished),

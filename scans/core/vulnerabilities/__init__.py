@@ -13,11 +13,14 @@ All of it follows from versions. Nothing is tried, so nothing here is more than 
 
 from __future__ import annotations
 
+from scans.core import intel
+from scans.core.feeds import AnyFeed
 from scans.core.vulnerabilities.endoflife import ENDOFLIFE
 from scans.core.vulnerabilities.epss import EPSS
 from scans.core.vulnerabilities.kev import KEV
 from scans.core.vulnerabilities.known import KnownAgainst, Library, known_against
 
-FEEDS = (KEV, EPSS, ENDOFLIFE)
+FEEDS: tuple[AnyFeed, ...] = (KEV, EPSS, ENDOFLIFE)
+ALL_FEEDS: tuple[AnyFeed, ...] = (*intel.FEEDS, *FEEDS)  # every list file of this machine
 
-__all__ = ["ENDOFLIFE", "EPSS", "FEEDS", "KEV", "KnownAgainst", "Library", "known_against"]
+__all__ = ["ALL_FEEDS", "ENDOFLIFE", "EPSS", "FEEDS", "KEV", "KnownAgainst", "Library", "known_against"]
