@@ -10,9 +10,10 @@ from textwrap import fill
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS, Limit  # noqa: E402
+from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS  # noqa: E402
 from scans.core.intel import SOURCES, RemoteSource, Source  # noqa: E402
 from scans.core.intel.base import KeyUse  # noqa: E402
+from scans.core.intel.choice import setting  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
@@ -42,8 +43,8 @@ def sources_page() -> str:
     """Every source that a scan may ask."""
     chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
     asked = [
-        f"| {kind.name} | {kind.batch_size} | {', '.join(map(_limit, kind.limits))} | {_hours(kind.lifetime_seconds)} "
-        f"| {_hours(kind.empty_lifetime_seconds)} |"
+        f"| {kind.name} | {kind.batch_size} | {', '.join(limit.words for limit in kind.limits)} "
+        f"| {_hours(kind.lifetime_seconds)} | {_hours(kind.empty_lifetime_seconds)} |"
         for kind in SOURCES
         if issubclass(kind, RemoteSource)
     ]
@@ -75,31 +76,18 @@ To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 def _when_on(kind: type[Source]) -> str:
     needs = {
-        KeyUse.REQUIRED: f"with a key (`{_variable(kind)}`)",
-        KeyUse.OPTIONAL: f"; a key is optional (`{_variable(kind)}`)",
+        KeyUse.REQUIRED: f"with a key (`{setting(kind.name, 'KEY')}`)",
+        KeyUse.OPTIONAL: f"; a key is optional (`{setting(kind.name, 'KEY')}`)",
     }
     if kind.key is KeyUse.REQUIRED:
         return needs[kind.key]
     return ("by default" if kind.is_default else "if named") + needs.get(kind.key, "")
 
 
-def _variable(kind: type[Source]) -> str:
-    return f"INTEL_{kind.name.upper().replace('-', '_')}_KEY"
-
-
 def _told(kind: type[Source]) -> str:
     if not issubclass(kind, RemoteSource):
         return "nobody: it is read on this machine"
     return f"{kind.base_url or 'the resolver'}: {kind.tells}"
-
-
-def _limit(limit: Limit) -> str:
-    units = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}
-    return (
-        f"{limit.requests:g} in a {units[limit.seconds]}"
-        if limit.seconds in units
-        else f"{limit.requests:g} in {limit.seconds:g} s"
-    )
 
 
 def _hours(seconds: int) -> str:
