@@ -6,7 +6,6 @@ back as capped, clean text, and how many there may be is limited.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,9 +60,13 @@ class Dns:
         """The answers in the order of the questions. Raises EgressRefusedError if the gate is shut."""
         for host, port in self._servers or ((SYSTEM_DNS, 53),):
             self._gate.permit_dns(host, port)
+        import asyncio  # 20 ms at the start of every process otherwise
+
         return asyncio.run(self._ask_all(questions, seconds))
 
     async def _ask_all(self, questions: Sequence[Question], seconds: float) -> list[Records]:
+        import asyncio
+
         resolver = self._resolver()
         turns = asyncio.Semaphore(MAX_AT_ONCE)
 

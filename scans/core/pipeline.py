@@ -23,6 +23,7 @@ from functools import lru_cache, partial
 from typing import cast
 
 from scans.core import risk, summary
+from scans.core.alike import Alike, Rated
 from scans.core.egress import Egress
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
 from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
@@ -126,6 +127,7 @@ class _Lanes:
         self._tools = tools
         self._policy = ScopePolicy(options.scope)
         self._pack = risk.pack_of(options.risk.rules_file)
+        self._alike = Alike()
         self._resolver = Resolver(options.resolve)
         self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
@@ -386,16 +388,20 @@ class _Lanes:
             )
             for address, decision in work.decisions.items()
         )
-        verdict = risk.rate(risk.gather(addresses), self._pack)
+        addresses, (verdict, words) = self._alike.rated(addresses, partial(self._rate, work.item.target))
         return Report(
             target=replace(work.item.target, notes=(*work.item.target.notes, *work.notes)),
             outcome=Outcome.DONE,
             addresses=addresses,
             verdict=verdict,
-            summary=summary.summarise(work.item.target, addresses, verdict),
+            summary=words,
             started_at=work.started_at,
             finished_at=datetime.now(UTC),
         )
+
+    def _rate(self, target: Target, addresses: Sequence[AddressReport]) -> Rated:
+        verdict = risk.rate(risk.gather(addresses), self._pack)
+        return verdict, summary.summarise(target, addresses, verdict)
 
     def _hand_back(self) -> Iterator[Ready]:
         """Cancel the probes and the questions, and give every unfinished item back with what is known of it."""

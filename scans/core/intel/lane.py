@@ -20,7 +20,7 @@ from scans.core.budgets import Refusal
 from scans.core.egress import OFFLINE, Egress
 from scans.core.intel.base import Consultation, LocalSource, RemoteSource, Source, consult, look_up
 from scans.core.tools import Kept, Tools
-from scans.core.types import IPAddress, SourceResult, SourceState
+from scans.core.types import IPAddress, IPNetwork, SourceResult, SourceState
 
 GATHER_SECONDS = 1.0  # while probes still run there is no hurry, and a full batch costs no more than one address
 MAX_REQUESTS = 16  # at once, of all sources; each is a daemon thread, so that a stuck service cannot delay the end
@@ -137,7 +137,7 @@ class IntelLane:
         """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
         found = {}
         for result in list(results.values()):
-            network = ip_network(result.facts.network) if result.state is SourceState.OK and result.facts.network else None
+            network = _network(result.facts.network) if result.state is SourceState.OK else None
             near = [a for a in self._waiting[source.name] if network is not None and a in network]
             for address in near:
                 del self._waiting[source.name][address]
@@ -181,3 +181,11 @@ class IntelLane:
     def _record(self, result: SourceResult, addresses: Iterable[IPAddress]) -> None:
         for address in addresses:
             self._results[result.source, address] = result
+
+
+def _network(said: str | None) -> IPNetwork | None:
+    """The network that a source named, if it can be meant."""
+    try:
+        return ip_network(said) if said else None
+    except ValueError:
+        return None
