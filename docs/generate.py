@@ -43,7 +43,8 @@ def sources_page() -> str:
     """Every source that a scan may ask."""
     chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
     asked = [
-        f"| {kind.name} | {kind.batch_size} | {', '.join(limit.words for limit in kind.limits)} "
+        f"| {kind.name} | {kind.batch_size}{', IPv4 only' if kind.is_ipv4_only else ''} "
+        f"| {', '.join(limit.words for limit in kind.limits)} "
         f"| {_hours(kind.lifetime_seconds)} | {_hours(kind.empty_lifetime_seconds)} |"
         for kind in SOURCES
         if issubclass(kind, RemoteSource)
@@ -75,13 +76,13 @@ To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 
 def _when_on(kind: type[Source]) -> str:
-    needs = {
-        KeyUse.REQUIRED: f"with a key (`{setting(kind.name, 'KEY')}`)",
-        KeyUse.OPTIONAL: f"; a key is optional (`{setting(kind.name, 'KEY')}`)",
-    }
     if kind.key is KeyUse.REQUIRED:
-        return needs[kind.key]
-    return ("by default" if kind.is_default else "if named") + needs.get(kind.key, "")
+        return f"with a key (`{setting(kind.name, 'KEY')}`)"
+    if kind.key is KeyUse.OPTIONAL and kind.is_default:
+        return f"by default; a key is optional (`{setting(kind.name, 'KEY')}`)"
+    if kind.key is KeyUse.OPTIONAL:
+        return f"if named, or with a key (`{setting(kind.name, 'KEY')}`)"
+    return "by default" if kind.is_default else "if named"
 
 
 def _told(kind: type[Source]) -> str:

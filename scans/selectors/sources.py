@@ -14,8 +14,8 @@ from enum import StrEnum
 from scans.conf import scanner_options
 from scans.core.budgets import Bucket, Limit, bucket_name, grown
 from scans.core.feeds import Store
-from scans.core.intel import SOURCES, LocalSource, RemoteSource, Source, switched_on
-from scans.core.intel.base import KeyUse
+from scans.core.intel import SOURCES, RemoteSource, Source, switched_on
+from scans.core.intel.base import KeyUse, SourceSettings
 from scans.core.intel.choice import setting, why
 from scans.core.options import IntelOptions
 from scans.models import RateBucket, SourceHealth, SourceReply, clock
@@ -88,34 +88,48 @@ def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]]
     on = {source.name for source in switched_on(options, kinds)}
     now = clock.now()
     health = {row.source: row for row in SourceHealth.objects.all()}
-    kept = _buckets(kinds)
+    limits = {kind.name: _limits(kind, options) for kind in kinds}
+    kept = _buckets(limits)
+    quotas = {
+        name: tuple(_left(limit, kept.get(bucket_name(name, limit)), now) for limit in found)
+        for name, found in limits.items()
+    }
     return [
-        _status(kind, options, now, health.get(kind.name), kept, is_on=kind.name in on, counts_cached=counts_cached)
+        _status(
+            kind,
+            options,
+            health.get(kind.name) or SourceHealth(source=kind.name),
+            now=now,
+            quotas=quotas[kind.name],
+            is_on=kind.name in on,
+            cached=_cached(kind) if counts_cached and issubclass(kind, RemoteSource) else 0,
+        )
         for kind in kinds
     ]
 
 
-def _buckets(kinds: Iterable[type[Source]]) -> Mapping[str, Bucket]:
-    names = [bucket_name(kind.name, limit) for kind in kinds for limit in _limits(kind)]
+def _limits(kind: type[Source], options: IntelOptions) -> tuple[Limit, ...]:
+    """With a key they may be others."""
+    source = kind(SourceSettings(key=options.keys.get(kind.name, ""), directory=options.directory))
+    return source.limits if isinstance(source, RemoteSource) else ()
+
+
+def _buckets(limits: Mapping[str, Iterable[Limit]]) -> Mapping[str, Bucket]:
+    names = [bucket_name(source, limit) for source, found in limits.items() for limit in found]
     rows = RateBucket.objects.filter(name__in=names)
     return {row.name: Bucket(tokens=row.tokens, counted_at=row.counted_at.timestamp()) for row in rows}
-
-
-def _limits(kind: type[Source]) -> tuple[Limit, ...]:
-    return kind.limits if issubclass(kind, RemoteSource) else ()
 
 
 def _status(
     kind: type[Source],
     options: IntelOptions,
-    now: datetime,
-    health: SourceHealth | None,
-    kept: Mapping[str, Bucket],
+    row: SourceHealth,
     *,
+    now: datetime,
+    quotas: tuple[QuotaLeft, ...],
     is_on: bool,
-    counts_cached: bool,
+    cached: int,
 ) -> SourceStatus:
-    row = health or SourceHealth(source=kind.name)
     remote = kind if issubclass(kind, RemoteSource) else None
     files = _files(kind, options)
     is_blocked = row.blocked_until is not None and row.blocked_until > now
@@ -137,8 +151,8 @@ def _status(
         answered_at=row.answered_at,
         missed_at=row.missed_at,
         last_miss=row.last_miss,
-        quotas=tuple(_left(limit, kept.get(bucket_name(kind.name, limit)), now) for limit in _limits(kind)),
-        cached=_cached(kind) if remote and counts_cached else 0,
+        quotas=quotas,
+        cached=cached,
         lifetime_seconds=remote.lifetime_seconds if remote else None,
         empty_lifetime_seconds=remote.empty_lifetime_seconds if remote else None,
         files=files,
@@ -178,8 +192,6 @@ def _cached(kind: type[Source]) -> int:
 
 def _files(kind: type[Source], options: IntelOptions) -> tuple[SourceFile, ...]:
     """When each came here, by the file itself: to read what it says of itself may take seconds."""
-    if not issubclass(kind, LocalSource):
-        return ()
     store, found = Store(options.directory), []
     for feed in kind.feeds:
         path = store.path(feed)

@@ -123,7 +123,15 @@ class Store:
         return _record(contents, sha256=sha256, size=size, origin=origin, at=arrived)
 
     def put(
-        self, feed: AnyFeed, body: bytes, *, origin: str, at: datetime, etag: str = "", last_modified: str = ""
+        self,
+        feed: AnyFeed,
+        body: bytes,
+        *,
+        origin: str,
+        at: datetime,
+        etag: str = "",
+        last_modified: str = "",
+        least_entries: int = 0,
     ) -> Record:
         """Take in a file. Raises FeedError if it is bad or cannot be written: what was there stays as it is."""
         if len(body) > feed.max_bytes:
@@ -132,6 +140,8 @@ class Store:
             temporary = _written(directory, feed.file_name, body)
             try:
                 contents = _opened(feed, temporary)
+                if contents.entries < least_entries:
+                    raise FeedError(f"it holds {contents.entries} entries only: if that is right, import it")
                 made = _record(contents, sha256=hashlib.sha256(body).hexdigest(), size=len(body), origin=origin, at=at)
                 made = replace(made, etag=etag, last_modified=last_modified)
                 temporary.replace(directory / feed.file_name)
@@ -141,10 +151,12 @@ class Store:
         _kept.pop((self.directory, feed.name), None)
         return made
 
-    def is_still_good(self, feed: AnyFeed, record: Record, *, at: datetime) -> None:
+    def is_still_good(self, feed: AnyFeed, record: Record, *, at: datetime) -> Record:
         """Write down that its publisher has nothing newer. Raises FeedError if that cannot be written."""
+        checked = replace(record, checked_at=at)
         with self._writing() as directory:
-            self._write_record(directory, feed, replace(record, checked_at=at))
+            self._write_record(directory, feed, checked)
+        return checked
 
     # ---
 

@@ -44,10 +44,12 @@ def check_choice(options: IntelOptions, kinds: Sequence[type[Source]]) -> None:
         if name != DEFAULT and name.removeprefix("-") not in known:
             raise OptionError(f"INTEL_SOURCES: {name!r} is no source. There are: {', '.join(known)}.")
     switched_on(options, kinds)
-    for what, named in (("KEY", options.keys), ("URL", options.urls)):
+    feeds = {feed.name for kind in kinds for feed in kind.feeds}
+    for what, named, others in (("KEY", options.keys, set()), ("URL", options.urls, feeds)):
         for name in named:
-            if name not in known:
-                raise OptionError(f"{setting(name, what)}: {name!r} is no source. There are: {', '.join(known)}.")
+            if name not in known and name not in others:
+                there_are = ", ".join(sorted({*known, *others}))
+                raise OptionError(f"{setting(name, what)}: {name!r} is no source. There are: {there_are}.")
 
 
 def setting(name: str, what: str) -> str:

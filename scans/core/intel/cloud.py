@@ -268,6 +268,8 @@ class Cloud(LocalSource):
             return _best(found)
         if has_bad:
             raise SourceError(SourceState.FAILED, BAD_FILE)
+        if not any(self.store.has(feed) for feed in FEEDS):
+            raise SourceError(SourceState.SKIPPED, "there are no ranges here: `manage.py feeds update` brings them")
         return Facts(), oldest
 
 

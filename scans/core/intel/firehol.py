@@ -33,6 +33,8 @@ def read(body: bytes) -> Contents[Networks]:
             sieve.leave_out(f"line {number}", line, "a network")
     said = "\n".join(header)
     contents = sieve.contents(NetworkTable(found), len(found), dated=_dated(said))
+    if not body.endswith(b"\n"):
+        raise FeedError("its last line is cut off")
     counted = re.search(r"Entries\s*:\s*(\d{1,9}) subnets", said, re.ASCII)
     if counted and int(counted[1]) != len(found) + sieve.left_out + reserved:
         raise FeedError(f"it says that it holds {counted[1]} networks, and has {len(found) + sieve.left_out + reserved}")
