@@ -138,7 +138,10 @@ class IntelLane:
         return Outside(self._egress, self._tools.options.intel)
 
     def _request(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> None:
-        self._emit(consult(source, batch, self._egress, self._tools.options.intel, outside=outside))
+        self._emit(self._consult(source, batch, outside))
+
+    def _consult(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> Consultation:
+        return consult(source, batch, self._egress, self._tools.options.intel, outside=outside)
 
     def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
         """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
