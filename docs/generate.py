@@ -42,8 +42,9 @@ def sources_page() -> str:
     """Every source that a scan may ask."""
     chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
     asked = [
-        f"| {kind.name} | {kind.batch_size} | {', '.join(map(_limit, kind.limits))} | {_hours(kind.lifetime_seconds)} "
-        f"| {_hours(kind.empty_lifetime_seconds)} |"
+        f"| {kind.name} | {kind.batch_size}{', IPv4 only' if kind.is_ipv4_only else ''} "
+        f"| {', '.join(map(_limit, kind.limits))} "
+        f"| {_hours(kind.lifetime_seconds)} | {_hours(kind.empty_lifetime_seconds)} |"
         for kind in SOURCES
         if issubclass(kind, RemoteSource)
     ]
@@ -74,13 +75,13 @@ To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 
 def _when_on(kind: type[Source]) -> str:
-    needs = {
-        KeyUse.REQUIRED: f"with a key (`{_variable(kind)}`)",
-        KeyUse.OPTIONAL: f"; a key is optional (`{_variable(kind)}`)",
-    }
     if kind.key is KeyUse.REQUIRED:
-        return needs[kind.key]
-    return ("by default" if kind.is_default else "if named") + needs.get(kind.key, "")
+        return f"with a key (`{_variable(kind)}`)"
+    if kind.key is KeyUse.OPTIONAL and kind.is_default:
+        return f"by default; a key is optional (`{_variable(kind)}`)"
+    if kind.key is KeyUse.OPTIONAL:
+        return f"if named, or with a key (`{_variable(kind)}`)"
+    return "by default" if kind.is_default else "if named"
 
 
 def _variable(kind: type[Source]) -> str:

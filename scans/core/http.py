@@ -7,6 +7,7 @@ and read against a deadline (a timeout of `requests` counts per read, so a serve
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -123,6 +124,9 @@ class Http:
                         connection.shutdown(socket.SHUT_RDWR)
                 raise HttpFailedError("no answer in time") from error
             except sessions.FAILURES as error:
+                for connection in opened:  # the library leaves one open whose headers contradict each other
+                    with suppress(OSError):
+                        os.close(connection.detach())
                 raise HttpFailedError(sessions.words(error)) from error
 
     def _body(self, response: requests.Response) -> bytes:

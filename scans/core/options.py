@@ -73,6 +73,7 @@ class IntelOptions:
     dns_servers: tuple[tuple[str, int], ...] = ()  # address and port; empty: the system's
     connect_timeout_seconds: float = 3
     read_timeout_seconds: float = 5
+    dns_timeout_seconds: float = 2  # for one question; zones that are slower are not worth a report's time
     grace_seconds: float = 5  # how long after the last probe an answer is still waited for
 
 

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+from scans.core.intel.abuseipdb import AbuseIpDb
 from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, SourceError, consult, look_up
 from scans.core.intel.choice import check_choice, switched_on
+from scans.core.intel.cymru import Cymru
+from scans.core.intel.dnsbl import Dnsbl
+from scans.core.intel.greynoise import GreyNoise
+from scans.core.intel.internetdb import InternetDb
 from scans.core.intel.ip_api import IpApi
+from scans.core.intel.ipinfo import IpInfo
 from scans.core.intel.lane import IntelLane
+from scans.core.intel.otx import Otx
+from scans.core.intel.rdap import Rdap
+from scans.core.intel.reverse_dns import ReverseDns
+from scans.core.intel.virustotal import VirusTotal
 
-SOURCES: tuple[type[Source], ...] = (IpApi,)
+SOURCES: tuple[type[Source], ...] = (  # the first that says something is believed
+    IpApi,
+    Rdap,
+    Cymru,
+    ReverseDns,
+    Dnsbl,
+    IpInfo,
+    AbuseIpDb,
+    GreyNoise,
+    VirusTotal,
+    InternetDb,
+    Otx,
+)
 
 __all__ = [
     "SOURCES",
+    "AbuseIpDb",
     "Consultation",
+    "Cymru",
+    "Dnsbl",
+    "GreyNoise",
     "IntelLane",
+    "InternetDb",
     "IpApi",
+    "IpInfo",
     "LocalSource",
+    "Otx",
     "Outside",
+    "Rdap",
     "RemoteSource",
+    "ReverseDns",
     "Source",
     "SourceError",
+    "VirusTotal",
     "check_choice",
     "consult",
     "look_up",

@@ -35,6 +35,7 @@ class IntelLane:
     ) -> None:
         self._services = {source.name: source for source in sources if isinstance(source, RemoteSource)}
         self._local = [source for source in sources if isinstance(source, LocalSource)]
+        self._ipv4_only = [source.name for source in self._services.values() if source.is_ipv4_only]
         self._names = [source.name for source in sources]
         self._tools = tools
         self._egress = egress
@@ -57,6 +58,9 @@ class IntelLane:
             self._unread[address] = now
             for source in self._local:
                 self._results[source.name, address] = look_up(source, address)
+            for name in self._ipv4_only if address.version != 4 else ():
+                reason = "it only knows IPv4 addresses"
+                self._record(SourceResult(source=name, state=SourceState.NOT_APPLICABLE, reason=reason), [address])
 
     def not_applicable(self, addresses: Iterable[IPAddress]) -> None:
         """Addresses that no source is asked about."""
@@ -106,12 +110,13 @@ class IntelLane:
         unread, self._unread = self._unread, {}
         if self._tools.options.intel.offline:
             for name in self._services:
-                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unread)
+                unknown = [address for address in unread if (name, address) not in self._results]
+                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unknown)
             return
         kept = self._tools.cache.get_many(list(self._services), unread) if self._services else {}
         self._results.update(kept)
         for name, waiting in self._waiting.items():
-            waiting.update({address: since for address, since in unread.items() if (name, address) not in kept})
+            waiting.update({address: since for address, since in unread.items() if (name, address) not in self._results})
 
     def _send(self, source: RemoteSource, *, now: float, is_urgent: bool) -> None:
         waiting = self._waiting[source.name]
@@ -126,16 +131,13 @@ class IntelLane:
             for address in batch:
                 del waiting[address]
             self._requests[source.name] += 1
-            outside = self._outside()
+            outside = Outside(self._egress, self._tools.options.intel, read_seconds=source.read_seconds)
             self._out.update({(source.name, address): outside for address in batch})
             ask = (source, batch, outside)
             threading.Thread(target=self._request, args=ask, name=f"intel-{source.name}", daemon=True).start()
 
     def _has_room(self, source: RemoteSource) -> bool:
         return self._requests[source.name] < source.max_requests and self._requests.total() < MAX_REQUESTS
-
-    def _outside(self) -> Outside:
-        return Outside(self._egress, self._tools.options.intel)
 
     def _request(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> None:
         self._emit(self._consult(source, batch, outside))
