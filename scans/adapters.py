@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, FloatField, QuerySet, Value
+from django.db.models import BooleanField, ExpressionWrapper, F, FloatField, Q, Value
 from django.db.models.functions import Least
 
 from scans.conf import scanner_options
@@ -34,18 +34,16 @@ class DatabaseCache:
     """Source replies in the SourceReply table."""
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The unexpired answers, in one query."""
-        rows = _replies(sources, addresses).filter(expires_at__gt=clock.ago(timedelta(0)))
-        return {(row.source, ip_address(row.address)): as_cached(_result(row)) for row in rows}
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The answers whose time has been over for a while, in one query."""
-        is_recent = {
-            "expires_at__lte": clock.ago(timedelta(0)),
-            "expires_at__gt": clock.ago(timedelta(seconds=STALE_SECONDS)),
+        """The unexpired answers, and as stale ones those whose time has been over for a while, in one query."""
+        is_over = ExpressionWrapper(Q(expires_at__lte=clock.ago(timedelta(0))), output_field=BooleanField())
+        rows = (
+            SourceReply.objects.filter(source__in=sources, address__in=[str(a) for a in addresses])
+            .filter(expires_at__gt=clock.ago(timedelta(seconds=STALE_SECONDS)))
+            .annotate(is_over=is_over)
+        )
+        return {
+            (row.source, ip_address(row.address)): (as_stale if row.is_over else as_cached)(_result(row)) for row in rows
         }
-        rows = _replies(sources, addresses).filter(**is_recent)
-        return {(row.source, ip_address(row.address)): as_stale(_result(row)) for row in rows}
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """Keep answers, in one statement; a newer answer replaces an older one."""
@@ -68,10 +66,6 @@ class DatabaseCache:
             unique_fields=["source", "address"],
             update_fields=["state", "reason", "facts", "observed_at", "expires_at"],
         )
-
-
-def _replies(sources: Sequence[str], addresses: Iterable[IPAddress]) -> QuerySet[SourceReply]:
-    return SourceReply.objects.filter(source__in=sources, address__in=[str(a) for a in addresses])
 
 
 def _result(row: SourceReply) -> SourceResult:

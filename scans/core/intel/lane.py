@@ -41,6 +41,7 @@ class IntelLane:
         self._egress = egress
         self._emit = emit
         self._results: dict[tuple[str, IPAddress], SourceResult] = {}
+        self._older: dict[tuple[str, IPAddress], SourceResult] = {}  # from the cache, for where no new answer comes
         self._unread: dict[IPAddress, float] = {}  # asked for since when, not looked for in the cache yet
         self._asked: set[IPAddress] = set()
         self._waiting: dict[str, dict[IPAddress, float]] = {name: {} for name in self._services}  # since when
@@ -99,7 +100,10 @@ class IntelLane:
 
     def results(self, address: IPAddress, *, now: float) -> tuple[SourceResult, ...]:
         """One result per source; a source that has not answered by now is recorded as such."""
-        return tuple(self._results.get((name, address)) or self._missing(name, address, now=now) for name in self._names)
+        return tuple(
+            self._results.get((name, address)) or self._or_older(address, self._missing(name, address, now=now))
+            for name in self._names
+        )
 
     # ---
 
@@ -114,7 +118,8 @@ class IntelLane:
                 self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unknown)
             return
         kept = self._tools.cache.get_many(list(self._services), unread) if self._services else {}
-        self._results.update(kept)
+        for key, result in kept.items():
+            (self._older if result.state is SourceState.STALE else self._results)[key] = result
         for name, waiting in self._waiting.items():
             waiting.update({address: since for address, since in unread.items() if (name, address) not in self._results})
 
@@ -131,7 +136,7 @@ class IntelLane:
             for address in batch:
                 del waiting[address]
             self._requests[source.name] += 1
-            outside = Outside(self._egress, self._tools.options.intel, read_seconds=source.read_seconds)
+            outside = Outside(self._egress, self._tools.options.intel)
             self._out.update({(source.name, address): outside for address in batch})
             ask = (source, batch, outside)
             threading.Thread(target=self._request, args=ask, name=f"intel-{source.name}", daemon=True).start()
@@ -164,14 +169,18 @@ class IntelLane:
             for address, result in results.items()
             if result.state in lifetimes
         ]
-        missed = [address for address, result in results.items() if result.state in MISSED_STATES]
-        older = self._tools.cache.get_expired([source.name], missed) if missed else {}
-        for (_, address), old in older.items():
-            missing = results[address]
-            results[address] = replace(
-                old, reason=f"an older answer; {missing.reason}", elapsed_ms=missing.elapsed_ms, contacted=missing.contacted
-            )
-        return results
+        return {
+            address: self._or_older(address, result) if result.state in MISSED_STATES else result
+            for address, result in results.items()
+        }
+
+    def _or_older(self, address: IPAddress, missing: SourceResult) -> SourceResult:
+        """In place of an answer that did not come the older one, if there is one; who was told all the same stays."""
+        old = self._older.get((missing.source, address))
+        if old is None:
+            return missing
+        reason = f"an older answer; {missing.reason}"
+        return replace(old, reason=reason, elapsed_ms=missing.elapsed_ms, contacted=missing.contacted)
 
     def _blocked_until(self, name: str) -> float:
         return self._refusals[name][0] if name in self._refusals else 0.0
