@@ -18,6 +18,7 @@ LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 
 
 _watched: list[set[tuple[str, str]]] = []
+_counted: list[list[str]] = []
 
 
 class LeftTheMachine(BaseException):
@@ -45,6 +46,9 @@ def _is_address(host: object) -> bool:
 
 
 def _guard(event: str, args: tuple[Any, ...]) -> None:
+    if event.startswith("socket.") and _counted:
+        for sockets in _counted:
+            sockets.append(f"{event} {args[1:]}")
     if event in SENDS and isinstance(args[1], tuple):  # Unix sockets have a path, not a tuple
         host = args[1][0]
     elif event in LOOKUPS:
@@ -68,6 +72,17 @@ def watched() -> Iterator[set[tuple[str, str]]]:
         yield seen
     finally:
         _watched.remove(seen)
+
+
+@contextmanager
+def opened() -> Iterator[list[str]]:
+    """Everything that is done with sockets during the block, opening one included, by any thread of this process."""
+    sockets: list[str] = []
+    _counted.append(sockets)
+    try:
+        yield sockets
+    finally:
+        _counted.remove(sockets)
 
 
 def install() -> None:

@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -89,8 +89,27 @@ class Interrupted:
 Ready = tuple[Hashable, Report | Interrupted]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    """What the lanes are made of; None: the usual. A recording puts its own in their place: scans/core/recording."""
+
+    resolver: Callable[..., Resolver] | None = None
+    engine: Callable[..., ProbeEngine] | None = None
+    intel: Callable[..., IntelLane] | None = None
+    fingerprint: Callable[..., FingerprintLane] | None = None
+    begins_at: Callable[[Hashable], datetime] = lambda key: datetime.now(UTC)
+
+
+USUAL = Stages()
+
+
 def scan(
-    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+    items: Iterable[Item | None],
+    tools: Tools,
+    *,
+    sources: Sequence[type[Source]] = SOURCES,
+    max_probes: int = MAX_PROBES,
+    stages: Stages = USUAL,
 ) -> Iterator[Ready]:
     """Scan every item; yields each exactly once, in the order they become ready.
 
@@ -99,18 +118,23 @@ def scan(
     `tools.stop` is set nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item
     whose key comes by `tools.drops` is stopped and not yielded at all.
     """
-    for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes):
+    for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes, stages=stages):
         yield from batch
 
 
 def scan_in_batches(
-    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+    items: Iterable[Item | None],
+    tools: Tools,
+    *,
+    sources: Sequence[type[Source]] = SOURCES,
+    max_probes: int = MAX_PROBES,
+    stages: Stages = USUAL,
 ) -> Iterator[list[Ready]]:
     """As `scan`, but yields what is ready at the same moment together, for whom it is cheaper to store many at once.
 
     Nothing waits for company: the faster results come, and the slower they are taken, the larger the batches.
     """
-    lanes = _Lanes(tools, sources, max_probes=max_probes)
+    lanes = _Lanes(tools, sources, stages, max_probes=max_probes)
     try:
         yield from lanes.run(iter(items))
     finally:
@@ -138,14 +162,15 @@ class _Work:
 class _Lanes:
     """One run of the pipeline."""
 
-    def __init__(self, tools: Tools, sources: Sequence[type[Source]], *, max_probes: int) -> None:
+    def __init__(self, tools: Tools, sources: Sequence[type[Source]], stages: Stages, *, max_probes: int) -> None:
         options = tools.options
+        self._begins_at = stages.begins_at
         self._tools = tools
         self._policy = ScopePolicy(options.scope)
         self._pack = risk.pack_of(options.risk.rules_file)
         self._alike = Alike()
-        self._resolver = Resolver(options.resolve)
-        self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
+        self._resolver = (stages.resolver or Resolver)(options.resolve)
+        self._engine = (stages.engine or ProbeEngine)(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
         claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
         self._events: queue.SimpleQueue[
@@ -154,9 +179,9 @@ class _Lanes:
         self._events = queue.SimpleQueue()
         chosen = switched_on(options.intel, sources)
         egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
-        self._intel = IntelLane(chosen, tools, egress, self._events.put)
+        self._intel = (stages.intel or IntelLane)(chosen, tools, egress, self._events.put)
         self._library = Library(Store(options.intel.directory))
-        self._fingerprint = FingerprintLane(
+        self._fingerprint = (stages.fingerprint or FingerprintLane)(
             options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put, pace=self._engine.pace
         )
         self._works: dict[Hashable, _Work] = {}
@@ -240,7 +265,7 @@ class _Lanes:
         return not self._works or time.monotonic() >= self._pull_at
 
     def _start(self, item: Item) -> None:
-        work = _Work(item=item, started_at=datetime.now(UTC), notes=item.notes)
+        work = _Work(item=item, started_at=self._begins_at(item.key), notes=item.notes)
         self._works[item.key] = work
         self._set_planned(work, len(item.all_ports))
         if item.known:

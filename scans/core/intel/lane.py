@@ -137,7 +137,7 @@ class IntelLane:
             for address in batch:
                 del waiting[address]
             self._requests[source.name] += 1
-            outside = self._outside()
+            outside = Outside(self._egress, self._tools.options.intel)
             self._out.update({(source.name, address): outside for address in batch})
             ask = (source, batch, outside)
             threading.Thread(target=self._request, args=ask, name=f"intel-{source.name}", daemon=True).start()
@@ -145,11 +145,11 @@ class IntelLane:
     def _has_room(self, source: RemoteSource) -> bool:
         return self._requests[source.name] < source.max_requests and self._requests.total() < MAX_REQUESTS
 
-    def _outside(self) -> Outside:
-        return Outside(self._egress, self._tools.options.intel)
-
     def _request(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> None:
-        self._emit(consult(source, batch, self._egress, self._tools.options.intel, outside=outside))
+        self._emit(self._consult(source, batch, outside))
+
+    def _consult(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> Consultation:
+        return consult(source, batch, self._egress, self._tools.options.intel, outside=outside)
 
     def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
         """The same answer for the waiting addresses of the network that it is about: they need not be asked about.
