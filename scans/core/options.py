@@ -94,6 +94,8 @@ class AiOptions:
     api_version: str = "v1beta"
     timeout_seconds: float = 20
     send_private: bool = False  # whether facts about addresses that are not public may leave
+    calls_per_day: int = 1000  # by all workers together; 0: none
+    calls_per_job: int = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +137,7 @@ class Options:
             intel=IntelOptions(
                 offline=_flag(env, "OFFLINE"),
                 sources=tuple(re.split(r"[,\s]+", env.get("INTEL_SOURCES", "").strip() or "default")),
-                keys=_by_source("KEY", env),
+                keys=_keys(env),
                 urls=_urls(env),
                 directory=_path(env, "INTEL_DIR") or str(Path(_path(env, "DATA_DIR") or Path("data").absolute()) / "intel"),
                 dns_servers=_dns_servers(env, "DNS_SERVERS"),
@@ -149,6 +151,8 @@ class Options:
                 api_version=env.get("GEMINI_API_VERSION") or "v1beta",
                 timeout_seconds=_number(env, "GEMINI_TIMEOUT_SECONDS", 20, low=1, high=100),
                 send_private=_flag(env, "AI_SEND_PRIVATE"),
+                calls_per_day=int(_number(env, "AI_CALLS_PER_DAY", 1000)),
+                calls_per_job=int(_number(env, "AI_CALLS_PER_JOB", 200)),
             ),
         )
 
@@ -172,6 +176,16 @@ def _by_source(what: str, env: Mapping[str, str]) -> dict[str, str]:
     if what == "URL" and (text := env.get("IP_API_BASE_URL", "").strip()):  # an older name
         by_name.setdefault("ip-api", text)
     return by_name
+
+
+def _keys(env: Mapping[str, str]) -> dict[str, str]:
+    """Keys go into headers and URLs. The text of the error does not show what was given: it may be most of a key."""
+    keys = _by_source("KEY", env)
+    for name, key in keys.items():
+        if not re.fullmatch(r"[!-~]+", key):
+            variable = f"INTEL_{name.upper().replace('-', '_')}_KEY"
+            raise OptionError(f"{variable} holds white space or characters beyond ASCII, which no key has.")
+    return keys
 
 
 def _urls(env: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Protocol
 from scans.core import budgets
 from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 from scans.core.options import Options
-from scans.core.types import IPAddress, SourceResult, SourceState
+from scans.core.types import IPAddress, SourceResult, SourceState, Told
 
 STALE_SECONDS = 7 * 24 * 3600  # how long after its time an answer may still stand in for one that did not come
 
@@ -36,10 +36,7 @@ class Cache(Protocol):
     """Answers of sources, kept until they expire."""
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The unexpired answers, each marked as cached."""
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """Answers whose time is over by STALE_SECONDS at most, with the state `stale`."""
+        """The unexpired answers, each marked as cached, and those over by STALE_SECONDS at most, with the state `stale`."""
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """Keep answers, each for its own time."""
@@ -58,7 +55,8 @@ class Budget(Protocol):
 class Pace(Protocol):
     """How fast new connections to global addresses may be made: in all, and to each network of them (a /24 or a /48).
 
-    Each attempt counts, because the network sees each.
+    Each attempt counts, because the network sees each. Two threads share it: that of the probes, and that of conversations
+    with open ports, which stand beside the probes. While both are short, each has half.
     """
 
     def take(self, wanted: int, address: IPAddress, *, ahead: int, now: float) -> int:
@@ -73,6 +71,13 @@ class Pace(Protocol):
     def rest_seconds(self, wanted: int, address: IPAddress, *, now: float) -> float:
         """How long to leave an address alone that got nothing; 0.0 if it is not its network that has none left."""
 
+    def take_beside(self, who: Hashable, address: IPAddress, *, now: float) -> float:
+        """Take one connection for somebody beside the probes. Returns 0.0 when granted, otherwise the seconds until it is
+        worth asking again; until then, or until `leave`, part of what the probes take is kept for them."""
+
+    def leave(self, who: Hashable) -> None:
+        """They do not wait any more."""
+
 
 class MemoryCache:
     """A cache that lives as long as the process."""
@@ -82,27 +87,20 @@ class MemoryCache:
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """See Cache."""
-        return {
-            key: as_cached(result) for key, expires, result in self._found(sources, addresses) if expires > datetime.now(UTC)
-        }
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """See Cache."""
         now = datetime.now(UTC)
-        found = self._found(sources, addresses)
-        return {key: as_stale(result) for key, at, result in found if at <= now < at + timedelta(seconds=STALE_SECONDS)}
+        keys = [(source, address) for address in addresses for source in sources]
+        found = [(key, *self._kept[key]) for key in keys if key in self._kept]
+        return {
+            key: (as_cached if expires > now else as_stale)(result)
+            for key, expires, result in found
+            if expires + timedelta(seconds=STALE_SECONDS) > now
+        }
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """See Cache."""
         now = datetime.now(UTC)
         for one in kept:
             self._kept[one.result.source, one.address] = (now + timedelta(seconds=one.lifetime_seconds), one.result)
-
-    def _found(
-        self, sources: Sequence[str], addresses: Iterable[IPAddress]
-    ) -> list[tuple[tuple[str, IPAddress], datetime, SourceResult]]:
-        keys = [(source, address) for address in addresses for source in sources]
-        return [(key, *self._kept[key]) for key in keys if key in self._kept]
 
 
 class MemoryBudget:
@@ -160,4 +158,5 @@ class Tools:
     pace: Pace | None = None  # shared with other processes; None: the rate of the options, for this one alone
     stop: threading.Event = field(default_factory=threading.Event)  # set: launch nothing more, hand back what is unfinished
     drops: SimpleQueue[Hashable] = field(default_factory=SimpleQueue)  # keys of items that nobody wants any more
+    told_in_vain: SimpleQueue[tuple[Hashable, tuple[Told, ...]]] = field(default_factory=SimpleQueue)  # of items dropped
     pulse: Pulse = field(default_factory=Pulse)

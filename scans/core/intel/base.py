@@ -92,9 +92,9 @@ class Source(ABC):
 class Outside:
     """What a request of a service may use to get out; each request has its own, which knows whom it contacted."""
 
-    def __init__(self, egress: Egress, options: IntelOptions, *, read_seconds: float | None = None) -> None:
+    def __init__(self, egress: Egress, options: IntelOptions) -> None:
         self.gate = Gate(egress)
-        self.http = Http(self.gate, options, seconds=read_seconds)
+        self.http = Http(self.gate, options)
         self.dns = Dns(self.gate, options)
 
 
@@ -108,7 +108,6 @@ class RemoteSource(Source):
     max_requests: ClassVar[int] = 2  # at once, by one process
     lifetime_seconds: ClassVar[int]  # how long a found answer stays good
     empty_lifetime_seconds: ClassVar[int]  # and how long "knows nothing" does
-    read_seconds: ClassVar[float | None] = None  # for a slow one: how long an answer may take; None: as for all
     is_ipv4_only: ClassVar[bool] = False  # it is never asked about another
     is_network_wide: ClassVar[bool] = False  # an answer holds for every address of its facts' network
 
@@ -156,9 +155,19 @@ class Consultation:
     quota: Quota | None = None
 
 
-def consult(source: RemoteSource, addresses: Sequence[IPAddress], egress: Egress, options: IntelOptions) -> Consultation:
-    """Ask, and turn whatever happens into one result per address, with the time it took and who was told. Never raises."""
-    outside, began = Outside(egress, options, read_seconds=source.read_seconds), time.monotonic()
+def consult(
+    source: RemoteSource,
+    addresses: Sequence[IPAddress],
+    egress: Egress,
+    options: IntelOptions,
+    *,
+    outside: Outside | None = None,
+) -> Consultation:
+    """Ask, and turn whatever happens into one result per address, with the time it took and who was told. Never raises.
+
+    `outside` is for whoever wants to know who is being told before the end.
+    """
+    outside, began = outside or Outside(egress, options), time.monotonic()
     consultation = _consult(source, addresses, outside)
     elapsed_ms = round(1000 * (time.monotonic() - began))
     timed = {

@@ -25,6 +25,8 @@ from scans.core.intel.replies import (
 )
 from scans.core.types import Facts, IPAddress, SourceState
 
+SECONDS = 30.0
+
 
 class Otx(RemoteSource):
     """One address a request."""
@@ -37,7 +39,6 @@ class Otx(RemoteSource):
     key = KeyUse.REQUIRED
     base_url = "https://otx.alienvault.com"
     limits = (Limit(60, 60),)  # with a key some 10,000 an hour are said to be allowed
-    read_seconds = 30
     lifetime_seconds = 24 * 3600
     empty_lifetime_seconds = 24 * 3600
 
@@ -45,7 +46,7 @@ class Otx(RemoteSource):
         """Ask about one address."""
         (address,) = addresses
         url = f"{self.url}/api/v1/indicators/IPv{address.version}/{address}/general"
-        reply = outside.http.get(url, headers={"X-OTX-API-KEY": self.settings.key})
+        reply = outside.http.get(url, headers={"X-OTX-API-KEY": self.settings.key}, seconds=SECONDS)
         if reply.status == 400 and isinstance(reply.json, dict):
             return Answers(facts={address: SourceError(SourceState.EMPTY, "the service holds the address for reserved")})
         return Answers(facts={address: Facts() if is_unknown(reply) else _facts(the_object(reply), address)})

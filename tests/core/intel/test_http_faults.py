@@ -123,7 +123,7 @@ def test_an_answer_about_another_address_is_none(sample: Sample):
 @EVERY_SOURCE
 def test_a_service_that_is_slow_resets_or_is_not_there_fails_in_words(sample: Sample, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(sample.kind, "read_seconds", None)  # as quick as the others, for once
+    monkeypatch.setattr("scans.core.intel.otx.SECONDS", None)  # as quick as the others, for once
     with service(lambda _: Answer(delay_seconds=AGES)) as fake:
         slow = ask(sample.kind, sample.asked, fake.base_url, read_timeout_seconds=0.3)
     with resetting() as port:
