@@ -18,6 +18,9 @@ from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
 from scans.core.risk.what_if import MAX_CANDIDATES, MAX_TRIED_PORTS  # noqa: E402
 from scans.core.tools import STALE_SECONDS  # noqa: E402
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS, Nvd  # noqa: E402
+from scans.core.vulnerabilities.known import MAX_CVES_ASKED, MAX_PRODUCTS_ASKED, MAX_VULNERABILITIES  # noqa: E402
+from scans.core.vulnerabilities.nvd import MAX_CVES, WITH_KEY, WITHOUT_KEY  # noqa: E402
 
 OWN_RULES = """disable: [HDR-003]                 # versions may be shown here
 rules:
@@ -40,7 +43,7 @@ rules:
 
 def sources_page() -> str:
     """Every source that a scan may ask."""
-    chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
+    chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in ALL_SOURCES]
     asked = [
         f"| {kind.name} | {kind.batch_size} | {', '.join(map(_limit, kind.limits))} | {_hours(kind.lifetime_seconds)} "
         f"| {_hours(kind.empty_lifetime_seconds)} |"
@@ -69,7 +72,29 @@ Only public addresses are asked about, as addresses, never as names. Each answer
 nothing), `stale`, `rate_limited`, `unauthorized`, `failed`, `skipped` (switched off, or `OFFLINE=1`) or `not_applicable`
 (an address that no service is asked about). A source that fails costs its own fields only, and the report says so.
 
-To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
+## What is known against products
+
+What services say they are, and what sources name, is looked up in lists on this machine, which `manage.py feeds update`
+brings and `manage.py feeds import` takes in; asking them tells nobody anything.
+
+| list | from | terms |
+| --- | --- | --- |
+{chr(10).join(f"| {feed.name} | {feed.title}, {feed.homepage} | {feed.terms} |" for feed in FEEDS)}
+
+CVEs are those that a source names for the address (InternetDB), and where the NVD is on, those that it names for products
+that services are for certain (with a CPE name), if the CVE's own ranges hold their version: {MAX_CVES} of one product at
+most. It is asked about {MAX_PRODUCTS_ASKED} products of an address and for the scores of its worst {MAX_CVES_ASKED} CVEs,
+{_limit(WITHOUT_KEY)} without a key and {_limit(WITH_KEY)} with one, of the 5 and 50 that the service allows; about
+products at public addresses only, and never about an address. Each process keeps its answers for a day. The worst
+{MAX_VULNERABILITIES} CVEs of an address are kept, those that CISA lists as exploited first. Where that list is missing it is
+not known whether a CVE is exploited, and the report says so.
+
+A product is past its end of life if the release that its version belongs to had ended on the day of the scan. It is found by
+its CPE name, and what a page is made with by its name. All of it is a version match only: nothing is tried. Builds of
+distributions carry repairs without a new version; where a service says whose build it is, the report says that it may be
+repaired.
+
+To add a source, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 """
 
 
@@ -88,7 +113,7 @@ def _variable(kind: type[Source]) -> str:
 
 
 def _told(kind: type[Source]) -> str:
-    if not issubclass(kind, RemoteSource):
+    if not issubclass(kind, RemoteSource | Nvd):
         return "nobody: it is read on this machine"
     return f"{kind.base_url or 'the resolver'}: {kind.tells}"
 

@@ -27,8 +27,9 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from scans.conf import risk_pack, scanner_options
-from scans.core.intel import SOURCES, switched_on
+from scans.core.intel import switched_on
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
 from scans.selectors.metrics import queue_age_seconds
@@ -100,7 +101,7 @@ def facts() -> dict[str, str]:
         "broker": "redis" if settings.BROKER_URL else "database",
         "risk rules": " + ".join(filter(None, [risk_pack().version, options.risk.rules_file])),
         "offline": "yes" if options.intel.offline else "no",
-        "sources": ", ".join(source.name for source in switched_on(options.intel, SOURCES)) or "none",
+        "sources": ", ".join(source.name for source in switched_on(options.intel, ALL_SOURCES)) or "none",
         "model's key": "present" if options.ai.api_key else "absent",
         "model": options.ai.model,
         "metrics token": "present" if settings.METRICS_TOKEN else "absent",
