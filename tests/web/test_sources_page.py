@@ -188,6 +188,7 @@ def test_a_file_says_since_when_it_is_here(client, words, intel, tmp_path):
     assert Store(str(tmp_path)).path(feed) == tmp_path / feed.file_name
     assert (of(client, kind.name)["is_on"], of(client, kind.name)["state"]) == (True, "here")
     assert f"{feed.title}: here since" in words()
+    assert re.search(r"on this machine 1 file, the oldest fetched .{5,18} ago", words())
 
 
 def test_offline_is_said_first(client, words, intel):
