@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, FloatField, QuerySet, Value
+from django.db.models import BooleanField, ExpressionWrapper, F, FloatField, Q, Value
 from django.db.models.functions import Least
 
 from scans.conf import scanner_options
 from scans.core import budgets
-from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
+from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal, bucket_name
 from scans.core.stored import stored_facts
 from scans.core.tools import STALE_SECONDS, Answered, Kept, Pace, Tools, as_cached, as_stale
 from scans.core.types import IPAddress, SourceResult, SourceState
@@ -34,18 +34,16 @@ class DatabaseCache:
     """Source replies in the SourceReply table."""
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The unexpired answers, in one query."""
-        rows = _replies(sources, addresses).filter(expires_at__gt=clock.ago(timedelta(0)))
-        return {(row.source, ip_address(row.address)): as_cached(_result(row)) for row in rows}
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The answers whose time has been over for a while, in one query."""
-        is_recent = {
-            "expires_at__lte": clock.ago(timedelta(0)),
-            "expires_at__gt": clock.ago(timedelta(seconds=STALE_SECONDS)),
+        """The unexpired answers, and as stale ones those whose time has been over for a while, in one query."""
+        is_over = ExpressionWrapper(Q(expires_at__lte=clock.ago(timedelta(0))), output_field=BooleanField())
+        rows = (
+            SourceReply.objects.filter(source__in=sources, address__in=[str(a) for a in addresses])
+            .filter(expires_at__gt=clock.ago(timedelta(seconds=STALE_SECONDS)))
+            .annotate(is_over=is_over)
+        )
+        return {
+            (row.source, ip_address(row.address)): (as_stale if row.is_over else as_cached)(_result(row)) for row in rows
         }
-        rows = _replies(sources, addresses).filter(**is_recent)
-        return {(row.source, ip_address(row.address)): as_stale(_result(row)) for row in rows}
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """Keep answers, in one statement; a newer answer replaces an older one."""
@@ -70,10 +68,6 @@ class DatabaseCache:
         )
 
 
-def _replies(sources: Sequence[str], addresses: Iterable[IPAddress]) -> QuerySet[SourceReply]:
-    return SourceReply.objects.filter(source__in=sources, address__in=[str(a) for a in addresses])
-
-
 def _result(row: SourceReply) -> SourceResult:
     return SourceResult(
         source=row.source,
@@ -92,7 +86,7 @@ class DatabaseBudget:
 
     def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
         """Take one request's worth. None when granted, otherwise for how long not, and why."""
-        names = {_bucket_name(source, limit): limit for limit in limits}
+        names = {bucket_name(source, limit): limit for limit in limits}
         for name, limit in names.items():
             full = Bucket.full(limit, now=clock.now().timestamp())
             RateBucket.objects.get_or_create(name=name, defaults=_bucket_row(full))
@@ -129,14 +123,9 @@ class DatabaseBudget:
             row.blocked_until = datetime.fromtimestamp(health.blocked_until, UTC) if health.blocked_until else None
             row.save()
         if quota and quota.remaining > 0 and limits:
-            name = _bucket_name(source, min(limits, key=lambda limit: limit.seconds))
+            name = bucket_name(source, min(limits, key=lambda limit: limit.seconds))
             left = Least(F("tokens"), Value(float(quota.remaining), output_field=FloatField()))
             RateBucket.objects.filter(name=name).update(tokens=left)
-
-
-def _bucket_name(source: str, limit: Limit) -> str:
-    """A source may change its limits with a release: the counts of another limit are of no use to it."""
-    return f"{source}:{limit.requests:g}/{limit.seconds:g}s"
 
 
 def _bucket_row(bucket: Bucket) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from django.apps import apps
@@ -19,6 +20,7 @@ from tests.servers import listening, public
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+KEYED = ("ip-api", "ipinfo", "abuseipdb", "greynoise", "virustotal", "otx")  # sources that take a key
 PASSWORD, TOKEN, API_KEY = "hunter22-canary", "sesame99-canary", "AIza-canary-key-0123456789"
 CANARIES = (PASSWORD, TOKEN, API_KEY)
 
@@ -47,7 +49,13 @@ def test_no_canary_is_found_after_a_scan_with_failing_services(client, settings,
         settings.SCANNER = replace(
             settings.SCANNER,
             ai=replace(settings.SCANNER.ai, api_key=API_KEY, base_url=fake.base_url),
-            intel=replace(settings.SCANNER.intel, urls={"ip-api": fake.base_url}, grace_seconds=PATIENCE),
+            intel=replace(
+                settings.SCANNER.intel,
+                sources=KEYED,
+                keys=dict.fromkeys(KEYED, API_KEY),
+                urls=dict.fromkeys(KEYED, fake.base_url),
+                grace_seconds=PATIENCE,
+            ),
         )
         targets = [
             public(30),
@@ -60,6 +68,7 @@ def test_no_canary_is_found_after_a_scan_with_failing_services(client, settings,
         )
         run_slice()
         run_summaries()
+    assert {urlsplit(request.path).path for request in fake.requests} >= {"/batch", f"/lite/{public(30)}", "/api/v2/check"}
     assert (accepted.status_code, bad.status_code) == (202, 422)
     job = ScanJob.objects.get()
     assert found_in(dump()) == []

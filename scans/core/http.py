@@ -7,6 +7,7 @@ and read against a deadline (a timeout of `requests` counts per read, so a serve
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -56,7 +57,6 @@ class Http:
     ) -> None:
         self._gate = gate
         self._timeout = (options.connect_timeout_seconds, seconds or options.read_timeout_seconds)
-        self._deadline_seconds = sum(self._timeout)
         self._max_body_bytes = max_body_bytes
 
     def get(
@@ -66,14 +66,16 @@ class Http:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         may_redirect: Callable[[str], bool] = NO_REDIRECTS,
+        seconds: float | None = None,
     ) -> Reply:
         """GET; `may_redirect` says whether to go on to where a redirect leads, at most MAX_REDIRECTS times.
 
+        `seconds` is for a slow service: how long an answer may take, in place of what holds for all.
         One retry for a failed connection and for 502, 503 and 504. Raises EgressRefusedError if the gate is shut and
         HttpFailedError if there is no complete reply in time.
         """
         for _ in range(MAX_REDIRECTS):
-            reply = self._request("GET", url, params=params, headers=headers)
+            reply = self._request("GET", url, params=params, headers=headers, seconds=seconds)
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
             url, params = urljoin(url, reply.headers.get("Location", "")), None
@@ -95,10 +97,12 @@ class Http:
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: object | None = None,
+        seconds: float | None = None,
     ) -> Reply:
         from scans.core import sessions
 
         self._gate.permit(url)
+        timeout = (self._timeout[0], seconds or self._timeout[1])
         opened: list[socket.socket] = []
         with sessions.session(opened, user_agent=USER_AGENT) as session:
 
@@ -109,20 +113,23 @@ class Http:
                     params=params,
                     headers=headers,
                     json=body,
-                    timeout=self._timeout,
+                    timeout=timeout,
                     allow_redirects=False,
                     stream=True,
                 ) as response:
                     return Reply(status=response.status_code, headers=response.headers, body=self._body(response))
 
             try:
-                return within(self._deadline_seconds, call)
+                return within(sum(timeout), call)
             except TimeoutError as error:
                 for connection in opened:  # ends the thread that still reads from it
                     with suppress(OSError):
                         connection.shutdown(socket.SHUT_RDWR)
                 raise HttpFailedError("no answer in time") from error
             except sessions.FAILURES as error:
+                for connection in opened:  # the library leaves one open whose headers contradict each other
+                    with suppress(OSError):
+                        os.close(connection.detach())
                 raise HttpFailedError(sessions.words(error)) from error
 
     def _body(self, response: requests.Response) -> bytes:

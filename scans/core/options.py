@@ -73,6 +73,7 @@ class IntelOptions:
     dns_servers: tuple[tuple[str, int], ...] = ()  # address and port; empty: the system's
     connect_timeout_seconds: float = 3
     read_timeout_seconds: float = 5
+    dns_timeout_seconds: float = 2  # for one question; zones that are slower are not worth a report's time
     grace_seconds: float = 5  # how long after the last probe an answer is still waited for
 
 
@@ -134,7 +135,7 @@ class Options:
             intel=IntelOptions(
                 offline=_flag(env, "OFFLINE"),
                 sources=tuple(re.split(r"[,\s]+", env.get("INTEL_SOURCES", "").strip() or "default")),
-                keys=_by_source("KEY", env),
+                keys=_keys(env),
                 urls=_urls(env),
                 directory=_path(env, "INTEL_DIR") or str(Path(_path(env, "DATA_DIR") or Path("data").absolute()) / "intel"),
                 dns_servers=_dns_servers(env, "DNS_SERVERS"),
@@ -171,6 +172,16 @@ def _by_source(what: str, env: Mapping[str, str]) -> dict[str, str]:
     if what == "URL" and (text := env.get("IP_API_BASE_URL", "").strip()):  # an older name
         by_name.setdefault("ip-api", text)
     return by_name
+
+
+def _keys(env: Mapping[str, str]) -> dict[str, str]:
+    """Keys go into headers and URLs. The text of the error does not show what was given: it may be most of a key."""
+    keys = _by_source("KEY", env)
+    for name, key in keys.items():
+        if not re.fullmatch(r"[!-~]+", key):
+            variable = f"INTEL_{name.upper().replace('-', '_')}_KEY"
+            raise OptionError(f"{variable} holds white space or characters beyond ASCII, which no key has.")
+    return keys
 
 
 def _urls(env: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any
 
@@ -11,6 +12,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as TimeoutError_
 from urllib3.util import Retry
+
+# It writes whole URLs down, and a key may stand in one: whoever runs the scanner, no log is to hold it.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 FAILURES = (requests.RequestException, HTTPError)
 

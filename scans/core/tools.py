@@ -36,10 +36,7 @@ class Cache(Protocol):
     """Answers of sources, kept until they expire."""
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """The unexpired answers, each marked as cached."""
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """Answers whose time is over by STALE_SECONDS at most, with the state `stale`."""
+        """The unexpired answers, each marked as cached, and those over by STALE_SECONDS at most, with the state `stale`."""
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """Keep answers, each for its own time."""
@@ -82,27 +79,20 @@ class MemoryCache:
 
     def get_many(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
         """See Cache."""
-        return {
-            key: as_cached(result) for key, expires, result in self._found(sources, addresses) if expires > datetime.now(UTC)
-        }
-
-    def get_expired(self, sources: Sequence[str], addresses: Iterable[IPAddress]) -> Answered:
-        """See Cache."""
         now = datetime.now(UTC)
-        found = self._found(sources, addresses)
-        return {key: as_stale(result) for key, at, result in found if at <= now < at + timedelta(seconds=STALE_SECONDS)}
+        keys = [(source, address) for address in addresses for source in sources]
+        found = [(key, *self._kept[key]) for key in keys if key in self._kept]
+        return {
+            key: (as_cached if expires > now else as_stale)(result)
+            for key, expires, result in found
+            if expires + timedelta(seconds=STALE_SECONDS) > now
+        }
 
     def put_many(self, kept: Sequence[Kept]) -> None:
         """See Cache."""
         now = datetime.now(UTC)
         for one in kept:
             self._kept[one.result.source, one.address] = (now + timedelta(seconds=one.lifetime_seconds), one.result)
-
-    def _found(
-        self, sources: Sequence[str], addresses: Iterable[IPAddress]
-    ) -> list[tuple[tuple[str, IPAddress], datetime, SourceResult]]:
-        keys = [(source, address) for address in addresses for source in sources]
-        return [(key, *self._kept[key]) for key in keys if key in self._kept]
 
 
 class MemoryBudget:

@@ -46,6 +46,20 @@ def test_json_is_one_list_in_the_order_submitted():
     assert [result["target"] for result in results] == ["127.0.0.3", "no.such.invalid", "127.0.0.1"]
 
 
+def test_a_key_in_a_url_is_in_no_log_of_whoever_logs_everything():
+    key = "canary-key-0123456789"
+    code = "import logging, runpy; logging.basicConfig(level=1); runpy.run_module('scans.core', run_name='__main__')"
+    with refusing() as closed:
+        service = {"IP_API_BASE_URL": f"http://127.0.0.1:{closed}", "INTEL_IP_API_KEY": key, "INTEL_SOURCES": "ip-api"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, "127.66.0.1", "--ports", "1", "--format", "json"],
+            capture_output=True, text=True, timeout=AGES, cwd=ROOT, check=True, env={**os.environ, **service},
+        )  # fmt: skip
+    (source,) = json.loads(done.stdout)[0]["sources"]
+    assert (source["state"], source["reason"]) == ("failed", "no connection")
+    assert key not in done.stdout + done.stderr
+
+
 def test_csv_cells_are_no_formulas():
     rows = list(csv.reader(io.StringIO(run("127.0.0.1", "--ports", "1", "--format", "csv").stdout)))
     assert rows[0][0] == "target"

@@ -178,7 +178,7 @@ def _waive_badly(page: Any) -> None:
 
 ADMIN_LISTS = (
     "scans/scanjob", "scans/targetresult", "scans/sourcereply", "scans/clientkey", "scans/auditevent", "scans/waiver",
-    "scans/workerheartbeat", "scans/ratebucket", "scans/rescore", "scans/rescoredverdict",
+    "scans/workerheartbeat", "scans/ratebucket", "scans/sourcehealth", "scans/rescore", "scans/rescoredverdict",
     "django_q/ormq", "django_q/success", "django_q/failure", "auth/user", "auth/group",
 )  # fmt: skip
 PAGES = (
@@ -197,6 +197,7 @@ PAGES = (
     Page(name="history, a search that cannot be meant", path=_fixed("/history?q=servce:x"), status=422),
     Page(name="history, nothing found", path=_fixed("/history?q=no-such-job")),
     Page(name="dashboard", path=_fixed("/dashboard")),
+    Page(name="sources", path=_fixed("/sources")),
     Page(name="waivers", path=_fixed("/waivers?rule=EXP-008&scope=127.66.0.7&port=3306")),
     Page(name="waivers, with errors", path=_fixed("/waivers"), status=422, act=_waive_badly),
     Page(name="keys", path=_fixed("/keys")),
@@ -233,7 +234,7 @@ PAGES = (
 # Routes that are no pages of their own, each with the reason.
 NO_PAGES = {
     r"^(?:scan|scans|ai-agent)(?:/|$)": "the API answers in JSON",
-    r"^(?:healthz|readyz|metrics|api/schema/)$": "for machines",
+    r"^(?:healthz|readyz|metrics|api/schema/|sources\.json)$": "for machines",
     r"^\^\(\?:scans\?": "the API's own 404",
     r"^preview$": "a part of the form's page, for htmx",
     r"^(?:docs|openapi\.json)$": "lead to the API's description",

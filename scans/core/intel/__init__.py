@@ -3,30 +3,70 @@
 from __future__ import annotations
 
 from scans.core.feeds import AnyFeed
+from scans.core.intel.abuseipdb import AbuseIpDb
 from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, SourceError, consult, look_up
 from scans.core.intel.choice import check_choice, switched_on
 from scans.core.intel.cloud import Cloud
+from scans.core.intel.cymru import Cymru
+from scans.core.intel.dnsbl import Dnsbl
 from scans.core.intel.firehol import Firehol
+from scans.core.intel.geo import Geo
+from scans.core.intel.greynoise import GreyNoise
+from scans.core.intel.internetdb import InternetDb
 from scans.core.intel.ip_api import IpApi
+from scans.core.intel.ipinfo import IpInfo
 from scans.core.intel.ipsum import Ipsum
 from scans.core.intel.lane import IntelLane
+from scans.core.intel.otx import Otx
+from scans.core.intel.rdap import Rdap
+from scans.core.intel.reverse_dns import ReverseDns
 from scans.core.intel.spamhaus_drop import SpamhausDrop
 from scans.core.intel.tor_exits import TorExits
+from scans.core.intel.virustotal import VirusTotal
 
-SOURCES: tuple[type[Source], ...] = (IpApi, Cloud, TorExits, SpamhausDrop, Firehol, Ipsum)
-FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES if issubclass(kind, LocalSource) for feed in kind.feeds)
+SOURCES: tuple[type[Source], ...] = (  # the first that says something is believed
+    IpApi,
+    Rdap,
+    Cymru,
+    ReverseDns,
+    Dnsbl,
+    IpInfo,
+    AbuseIpDb,
+    GreyNoise,
+    VirusTotal,
+    InternetDb,
+    Otx,
+    Cloud,
+    TorExits,
+    SpamhausDrop,
+    Firehol,
+    Ipsum,
+    Geo,
+)
+FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES for feed in kind.feeds)
 
 __all__ = [
     "FEEDS",
     "SOURCES",
+    "AbuseIpDb",
     "Consultation",
+    "Cymru",
+    "Dnsbl",
+    "Geo",
+    "GreyNoise",
     "IntelLane",
+    "InternetDb",
     "IpApi",
+    "IpInfo",
     "LocalSource",
+    "Otx",
     "Outside",
+    "Rdap",
     "RemoteSource",
+    "ReverseDns",
     "Source",
     "SourceError",
+    "VirusTotal",
     "check_choice",
     "consult",
     "look_up",

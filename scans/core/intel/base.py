@@ -78,6 +78,7 @@ class Source(ABC):
     terms: ClassVar[str]  # one line for the user: what its terms ask
     is_default: ClassVar[bool]  # on unless switched off; with a key that it asks for, it is on as soon as there is one
     key: ClassVar[KeyUse] = KeyUse.NONE
+    feeds: ClassVar[tuple[AnyFeed, ...]] = ()  # files that it reads
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
@@ -103,10 +104,11 @@ class RemoteSource(Source):
     base_url: ClassVar[str] = ""  # its own; empty for one that only asks DNS
     tells: ClassVar[str] = "the address"  # what goes out, and how: "the address, over plain HTTP"
     batch_size: ClassVar[int] = 1  # addresses per request
-    limits: ClassVar[tuple[Limit, ...]]  # below what the service allows: its clock and ours differ
+    limits: tuple[Limit, ...]  # below what the service allows: its clock and ours differ
     max_requests: ClassVar[int] = 2  # at once, by one process
     lifetime_seconds: ClassVar[int]  # how long a found answer stays good
     empty_lifetime_seconds: ClassVar[int]  # and how long "knows nothing" does
+    is_ipv4_only: ClassVar[bool] = False  # it is never asked about another
     is_network_wide: ClassVar[bool] = False  # an answer holds for every address of its facts' network
 
     @property
@@ -126,8 +128,6 @@ class RemoteSource(Source):
 
 class LocalSource(Source):
     """A source on this machine: it reads the files of its feeds, and sends nothing."""
-
-    feeds: ClassVar[tuple[AnyFeed, ...]]
 
     def __init__(self, settings: SourceSettings) -> None:
         super().__init__(settings)

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 from scans.core.budgets import Limit, Quota
 from scans.core.http import Reply
-from scans.core.intel.base import Answers, KeyUse, Outside, RemoteSource, SourceError
-from scans.core.intel.replies import check_status, flag, number, text
+from scans.core.intel.base import Answers, KeyUse, Outside, RemoteSource, SourceError, SourceSettings
+from scans.core.intel.replies import another_address, as_number, check_status, flag, is_about, number, text
 from scans.core.types import Facts, IPAddress, SourceState
 
 FIELDS = "status,message,query,country,countryCode,regionName,city,lat,lon,timezone,isp,org,as,asname,mobile,proxy,hosting"
+FAIL_MESSAGES = ("private range", "reserved range", "invalid query")  # nothing else of what it writes is shown
 PRO_URL = "https://pro.ip-api.com"
 
 
@@ -27,7 +28,7 @@ class IpApi(RemoteSource):
     name = "ip-api"
     title = "ip-api.com"
     gives = "country, city, provider, AS; proxy, mobile and hosting flags"
-    terms = "free service: plain HTTP, non-commercial use only; a key of the pro service lifts both"
+    terms = "free service: plain HTTP, non-commercial use only; a key of the pro service lifts both, and the limit"
     is_default = True
     key = KeyUse.OPTIONAL
     base_url = "http://ip-api.com"
@@ -37,6 +38,11 @@ class IpApi(RemoteSource):
     limits = (Limit(12, 60),)  # of 15
     lifetime_seconds = 24 * 3600
     empty_lifetime_seconds = 3600
+
+    def __init__(self, settings: SourceSettings) -> None:
+        super().__init__(settings)
+        if settings.key:
+            self.limits = (Limit(300, 60),)  # the pro service names none
 
     @property
     def url(self) -> str:
@@ -64,11 +70,13 @@ def _facts_by_address(
 def _facts(answer: object, address: IPAddress) -> Facts | SourceError:
     if not isinstance(answer, dict):
         return SourceError(SourceState.FAILED, "the answer is not an object")
-    if answer.get("query", str(address)) != str(address):
-        return SourceError(SourceState.FAILED, "the answer is about another address")
+    if "query" in answer and not is_about(answer["query"], address):
+        return another_address()
+    if answer.get("status") == "fail":
+        said = text(answer, "message")
+        return SourceError(SourceState.EMPTY, said if said in FAIL_MESSAGES else "nothing known, and no reason given")
     if answer.get("status") != "success":
-        return SourceError(SourceState.EMPTY, text(answer, "message") or "no reason given")
-    as_number = re.match(r"AS(\d{1,10})\b", text(answer, "as") or "", re.ASCII)
+        return SourceError(SourceState.FAILED, "the answer says neither success nor fail")
     return Facts(
         country=text(answer, "country"),
         country_code=text(answer, "countryCode"),
@@ -79,7 +87,7 @@ def _facts(answer: object, address: IPAddress) -> Facts | SourceError:
         timezone=text(answer, "timezone"),
         isp=text(answer, "isp"),
         organisation=text(answer, "org"),
-        asn=int(as_number[1]) if as_number else None,
+        asn=as_number(answer, "as"),
         as_name=text(answer, "asname"),
         is_proxy=flag(answer, "proxy"),
         is_mobile=flag(answer, "mobile"),

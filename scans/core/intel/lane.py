@@ -24,6 +24,7 @@ from scans.core.types import IPAddress, IPNetwork, SourceResult, SourceState
 
 GATHER_SECONDS = 1.0  # while probes still run there is no hurry, and a full batch costs no more than one address
 MAX_REQUESTS = 16  # at once, of all sources; each is a daemon thread, so that a stuck service cannot delay the end
+NEAR_PREFIXES = {4: 24, 6: 48}  # how near an address must be to share an answer about a network
 MISSED_STATES = (SourceState.FAILED, SourceState.RATE_LIMITED)  # an older answer stands in, if there is one
 
 
@@ -35,11 +36,13 @@ class IntelLane:
     ) -> None:
         self._services = {source.name: source for source in sources if isinstance(source, RemoteSource)}
         self._local = [source for source in sources if isinstance(source, LocalSource)]
+        self._ipv4_only = [source.name for source in self._services.values() if source.is_ipv4_only]
         self._names = [source.name for source in sources]
         self._tools = tools
         self._egress = egress
         self._emit = emit
         self._results: dict[tuple[str, IPAddress], SourceResult] = {}
+        self._older: dict[tuple[str, IPAddress], SourceResult] = {}  # from the cache, for where no new answer comes
         self._unread: dict[IPAddress, float] = {}  # asked for since when, not looked for in the cache yet
         self._asked: set[IPAddress] = set()
         self._waiting: dict[str, dict[IPAddress, float]] = {name: {} for name in self._services}  # since when
@@ -56,6 +59,9 @@ class IntelLane:
             self._unread[address] = now
             for source in self._local:
                 self._results[source.name, address] = look_up(source, address)
+            for name in self._ipv4_only if address.version != 4 else ():
+                reason = "it only knows IPv4 addresses"
+                self._record(SourceResult(source=name, state=SourceState.NOT_APPLICABLE, reason=reason), [address])
 
     def not_applicable(self, addresses: Iterable[IPAddress]) -> None:
         """Addresses that no source is asked about."""
@@ -94,7 +100,10 @@ class IntelLane:
 
     def results(self, address: IPAddress, *, now: float) -> tuple[SourceResult, ...]:
         """One result per source; a source that has not answered by now is recorded as such."""
-        return tuple(self._results.get((name, address)) or self._missing(name, address, now=now) for name in self._names)
+        return tuple(
+            self._results.get((name, address)) or self._or_older(address, self._missing(name, address, now=now))
+            for name in self._names
+        )
 
     # ---
 
@@ -105,12 +114,14 @@ class IntelLane:
         unread, self._unread = self._unread, {}
         if self._tools.options.intel.offline:
             for name in self._services:
-                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unread)
+                unknown = [address for address in unread if (name, address) not in self._results]
+                self._record(SourceResult(source=name, state=SourceState.SKIPPED, reason=OFFLINE), unknown)
             return
         kept = self._tools.cache.get_many(list(self._services), unread) if self._services else {}
-        self._results.update(kept)
+        for key, result in kept.items():
+            (self._older if result.state is SourceState.STALE else self._results)[key] = result
         for name, waiting in self._waiting.items():
-            waiting.update({address: since for address, since in unread.items() if (name, address) not in kept})
+            waiting.update({address: since for address, since in unread.items() if (name, address) not in self._results})
 
     def _send(self, source: RemoteSource, *, now: float, is_urgent: bool) -> None:
         waiting = self._waiting[source.name]
@@ -134,11 +145,15 @@ class IntelLane:
         self._emit(consult(source, batch, self._egress, self._tools.options.intel))
 
     def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
-        """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
+        """The same answer for the waiting addresses of the network that it is about: they need not be asked about.
+
+        But for near ones only. Parts of a wide network may belong to somebody else: 8.8.8.0/24 lies in another's 8.0.0.0/9.
+        """
         found = {}
-        for result in list(results.values()):
+        for asked, result in list(results.items()):
             network = _network(result.facts.network) if result.state is SourceState.OK else None
-            near = [a for a in self._waiting[source.name] if network is not None and a in network]
+            around = ip_network((asked, NEAR_PREFIXES[asked.version]), strict=False)
+            near = [a for a in self._waiting[source.name] if network is not None and a in network and a in around]
             for address in near:
                 del self._waiting[source.name][address]
                 found[address] = replace(result, is_cached=True, elapsed_ms=None, contacted=())
@@ -152,14 +167,18 @@ class IntelLane:
             for address, result in results.items()
             if result.state in lifetimes
         ]
-        missed = [address for address, result in results.items() if result.state in MISSED_STATES]
-        older = self._tools.cache.get_expired([source.name], missed) if missed else {}
-        for (_, address), old in older.items():
-            missing = results[address]
-            results[address] = replace(
-                old, reason=f"an older answer; {missing.reason}", elapsed_ms=missing.elapsed_ms, contacted=missing.contacted
-            )
-        return results
+        return {
+            address: self._or_older(address, result) if result.state in MISSED_STATES else result
+            for address, result in results.items()
+        }
+
+    def _or_older(self, address: IPAddress, missing: SourceResult) -> SourceResult:
+        """In place of an answer that did not come the older one, if there is one; who was told all the same stays."""
+        old = self._older.get((missing.source, address))
+        if old is None:
+            return missing
+        reason = f"an older answer; {missing.reason}"
+        return replace(old, reason=reason, elapsed_ms=missing.elapsed_ms, contacted=missing.contacted)
 
     def _blocked_until(self, name: str) -> float:
         return self._refusals[name][0] if name in self._refusals else 0.0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from scans.core.budgets import Quota
 from scans.core.http import Reply
 from scans.core.intel.base import SourceError
 from scans.core.text import clean_text
-from scans.core.types import SourceState
+from scans.core.types import IPAddress, SourceState
 
 MAX_TEXT_CHARS = 120
 MAX_ITEMS = 100
@@ -39,9 +39,9 @@ def whole(said: Mapping[str, Any], name: str, *, low: int = 0, high: int = 2**31
 def number(said: Mapping[str, Any], name: str, *, low: float, high: float) -> float | None:
     """A number within bounds; None for everything else."""
     value = said.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if low <= value <= high else None
+    return float(value) if low <= value <= high else None  # neither NaN nor infinity is
 
 
 def texts(
@@ -53,6 +53,52 @@ def texts(
         (clean_text(item, limit=limit) for item in value[:most] if isinstance(item, str)) if isinstance(value, list) else ()
     )
     return tuple(dict.fromkeys(filter(None, found))) or None
+
+
+def wholes(said: Mapping[str, Any], name: str, *, low: int, high: int, most: int = MAX_ITEMS) -> tuple[int, ...] | None:
+    """A list's whole numbers within bounds, each once, ascending; None if it is missing or has none."""
+    value = said.get(name)
+    listed = value if isinstance(value, list) else []
+    found = {item for item in listed if isinstance(item, int) and not isinstance(item, bool) and low <= item <= high}
+    return tuple(sorted(found)[:most]) or None
+
+
+def network(said: Mapping[str, Any], name: str) -> str | None:
+    """A network in its usual spelling; None for everything else."""
+    value = said.get(name)
+    try:
+        return str(ip_network(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def as_number(said: Mapping[str, Any], name: str) -> int | None:
+    """The number of a text that begins like "AS64500"; None for everything else."""
+    found = re.match(r"AS(\d{1,10})\b", text(said, name) or "", re.ASCII)
+    return int(found[1]) if found and int(found[1]) < 2**32 else None
+
+
+def is_about(said: object, address: IPAddress) -> bool:
+    """Whether it is this address, however it is spelt."""
+    try:
+        return isinstance(said, str) and ip_address(said) == address
+    except ValueError:
+        return False
+
+
+def another_address() -> SourceError:
+    """What becomes of an answer that is not about the address that was asked about."""
+    return SourceError(SourceState.FAILED, "the answer is about another address")
+
+
+def lacks(what: str) -> SourceError:
+    """What becomes of an answer without that for which the source is asked: it is no answer, and not "nothing known"."""
+    return SourceError(SourceState.FAILED, f"the answer has no {what}")
+
+
+def is_unknown(reply: Reply) -> bool:
+    """Of a service that says "nothing known" by a 404: whether this is one, and no page about a wrong URL."""
+    return reply.status == 404 and isinstance(reply.json, dict)
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from scans.core.budgets import Limit
 from scans.core.http import Reply
-from scans.core.intel.base import KeyUse, Outside, Source, SourceError, SourceSettings
+from scans.core.intel.base import Answers, KeyUse, Outside, RemoteSource, SourceError, SourceSettings
 from scans.core.intel.replies import mapping, number, the_object
-from scans.core.types import SourceState
+from scans.core.types import IPAddress, SourceState
 from scans.core.vulnerabilities.cve import read_cve
 from scans.core.vulnerabilities.products import cpe_name
 
@@ -39,7 +39,7 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {  # of the bound to the ver
 Scores = Mapping[str, float | None]  # by CVE id; None: it has no score yet
 
 
-class Nvd(Source):
+class Nvd(RemoteSource):
     """One product or CVE a request."""
 
     name = "nvd"
@@ -50,17 +50,15 @@ class Nvd(Source):
     key = KeyUse.OPTIONAL
     base_url = "https://services.nvd.nist.gov"
     tells = "CPE names of products that public addresses show, and CVE ids; no address"
-    lifetime_seconds = 24 * 3600
-    max_requests = 2
+    lifetime_seconds = empty_lifetime_seconds = 24 * 3600
 
     def __init__(self, settings: SourceSettings) -> None:
         super().__init__(settings)
         self.limits = (WITH_KEY if settings.key else WITHOUT_KEY,)
 
-    @property
-    def url(self) -> str:
-        """Where it is asked, without a slash at the end."""
-        return self.settings.base_url or self.base_url
+    def lookup(self, addresses: Sequence[IPAddress], outside: Outside) -> Answers:
+        """It knows of no address: see ask()."""
+        raise SourceError(SourceState.NOT_APPLICABLE, "it is asked about products, and never about addresses")
 
     def ask(self, subject: str, outside: Outside) -> Scores:
         """The CVEs of a product by its CPE name, or one CVE by its id, with their scores. Raises SourceError."""

@@ -20,7 +20,7 @@ from tests.fakes import Answer, FakeService, in_turn, ip_api, service, wait_unti
 from tests.patience import AGES, AT_ONCE, PATIENCE
 from tests.servers import refusing
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parent / "samples" / "ip-api"
 ONE = (ip_address("203.0.113.10"),)
 THREE = (ip_address("203.0.113.10"), ip_address("192.168.1.5"), ip_address("198.51.100.20"))
 
@@ -80,7 +80,13 @@ def test_the_quota_in_the_headers_is_reported():
         (Answer.json({}), SourceState.FAILED, "the reply is not a list of as many answers"),
         (Answer.json([]), SourceState.FAILED, "the reply is not a list of as many answers"),
         (Answer.json(["text"]), SourceState.FAILED, "the answer is not an object"),
-        (Answer.json([{}]), SourceState.EMPTY, "no reason given"),
+        (Answer.json([{}]), SourceState.FAILED, "the answer says neither success nor fail"),
+        (Answer.json([{"status": "fail"}]), SourceState.EMPTY, "nothing known, and no reason given"),
+        (
+            Answer.json([{"status": "fail", "message": "<b>"}]),
+            SourceState.EMPTY,
+            "nothing known, and no reason given",
+        ),
         (Answer(body=b"[" * 100_000), SourceState.FAILED, "the reply is not a list of as many answers"),
         (Answer(body=b"\xff\xfe\x00"), SourceState.FAILED, "the reply is not a list of as many answers"),
         (Answer(body=b" " * (2 << 20)), SourceState.FAILED, "the reply is larger than 1048576 bytes"),

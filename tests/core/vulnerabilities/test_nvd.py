@@ -302,7 +302,7 @@ def test_a_service_that_is_down_costs_the_scores_and_nothing_else():
 def test_it_is_off_unless_named_or_given_a_key():
     with service(lambda _: Answer.json(nginx())) as fake:
         off = kit(fake.base_url)
-        intel = replace(off.options.intel, sources=("default", "-ip-api"))
+        intel = replace(off.options.intel, sources=("spamhaus-drop",))
         report = scanned(public(73), Tools(options=replace(off.options, intel=intel)))
         assert fake.requests == []
         assert "nvd" not in [source.source for source in report.addresses[0].sources]
