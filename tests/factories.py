@@ -14,6 +14,8 @@ from django.utils import timezone
 from scans.core import risk, summary
 from scans.core.pipeline import failure
 from scans.core.ports import DEFAULT_SERVICES, compact
+from scans.core.summary import PROMPT_VERSION
+from scans.core.summary.facts import facts_for
 from scans.core.targets import parse_target
 from scans.core.types import (
     AddressReport,
@@ -34,7 +36,7 @@ from scans.core.types import (
     TlsFacts,
     Vulnerability,
 )
-from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.models import JobOutcome, JobState, ModelQuestion, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target
 from scans.services.terms import term_rows, write_terms
@@ -153,6 +155,13 @@ def make_result(report: Report, *, job: ScanJob | None = None, state: str | None
     if not job.targets.filter(finished_at=None).exists():
         finish(job)
     return row
+
+
+def make_question(row: TargetResult, *, was_sent: bool = True, **columns: Any) -> ModelQuestion:
+    """What the model was asked about a result, as a worker writes it down."""
+    text = facts_for(row.evidence, row.verdict).text
+    columns = {"text": text, "model": "gemini-3.5-flash", "prompt_version": PROMPT_VERSION, **columns}
+    return ModelQuestion.objects.create(result=row, was_sent=was_sent, asked_at=timezone.now(), **columns)
 
 
 def spread(row: TargetResult, rows: QuerySet[TargetResult]) -> None:

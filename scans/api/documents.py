@@ -367,8 +367,12 @@ class AiSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[str(state) for state in SummaryState])
     reason = serializers.CharField(allow_blank=True)
     model = serializers.CharField(allow_null=True)
-    citations = serializers.ListField(child=serializers.CharField())
-    usage = serializers.DictField(child=serializers.IntegerField())
+    citations = serializers.ListField(child=serializers.CharField(), help_text="The rules that the words rely on")
+    cited_facts = serializers.ListField(child=serializers.CharField(), help_text="The facts that they rely on: F1, F2 …")
+    finish_reason = serializers.CharField(allow_blank=True, help_text="Why the model stopped, in the service's word")
+    usage = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the call, which may be about several targets"
+    )
 
 
 class TargetErrorSerializer(serializers.Serializer[Any]):
@@ -475,8 +479,8 @@ class ListedJobSerializer(JobSerializer):
 class JobListSerializer(serializers.Serializer[Any]):
     """A page of jobs, newest first."""
 
-    scans = ListedJobSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+    scans = ListedJobSerializer(many=True, help_text="May be empty on any page: of so many jobs none matches")
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one, and only there")
 
 
 class JobDocumentSerializer(JobSerializer):
@@ -503,6 +507,49 @@ class ResultListSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=STATUSES)
     total_targets = serializers.IntegerField()
     results = NumberedResultSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+
+
+class EgressSerializer(serializers.Serializer[Any]):
+    """One host that learned of targets of the job."""
+
+    host = serializers.CharField(help_text="With its port, or the system's resolver")
+    source = serializers.CharField(  # type: ignore[assignment] # DRF takes it out of the class
+        help_text="The source of intelligence that asked; `names` for the names of targets, `model` for the model's words"
+    )
+    tells = serializers.CharField(help_text="What kind of data went there, in words")
+    count = serializers.IntegerField(help_text="How many addresses, names or targets, each as often as it was told")
+    first_at = serializers.DateTimeField(help_text="When the first result was stored that it took part in")
+    last_at = serializers.DateTimeField()
+
+
+class EgressListSerializer(serializers.Serializer[Any]):
+    """Who was told about a job's targets, so far. Answers that came from the cache told nobody."""
+
+    token = serializers.CharField()
+    status = serializers.ChoiceField(choices=STATUSES)
+    egress = EgressSerializer(many=True)
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """What the model was told about one target."""
+
+    ordinal = serializers.IntegerField()
+    target = serializers.CharField(help_text="As submitted; the model was not told")
+    model = serializers.CharField()
+    prompt_version = serializers.IntegerField()
+    was_sent = serializers.BooleanField(help_text="`false`: the same question had an answer already, and nothing left")
+    asked_at = serializers.DateTimeField()
+    text = serializers.CharField(help_text="JSON, word for word; of a call about several targets this one's part")
+
+
+class PromptListSerializer(serializers.Serializer[Any]):
+    """A page of them, in the order submitted."""
+
+    token = serializers.CharField()
+    prompt_version = serializers.IntegerField(help_text="Of the instruction")
+    instruction = serializers.CharField(help_text="What goes with every question of this version")
+    prompts = PromptSerializer(many=True)
     next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
 
 

@@ -269,6 +269,17 @@ class SourceResult:
     contacted: tuple[str, ...] = ()  # who was told about the address for this answer: host and port, or a resolver's
 
 
+class Told(NamedTuple):
+    """Who was told about a target, and how often. `services/egress.py` adds it up for the job."""
+
+    source: str  # on whose behalf; ASKED_NAMES and ASKED_MODEL for what is no source of intelligence
+    host: str  # and port, or a resolver
+    n: int  # of its addresses, or names
+
+
+ASKED_NAMES, ASKED_MODEL = "names", "model"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vulnerability:
     """A CVE that is named for an address because of a version. Nobody has tried it: indicated, and never confirmed."""
@@ -373,7 +384,11 @@ class Summary:
     reason: str = ""  # why the model's words are missing
     model: str | None = None
     citations: tuple[str, ...] = ()  # rule ids the model relied on
-    usage: Mapping[str, int] = field(default_factory=dict)  # tokens and milliseconds
+    cited_facts: tuple[str, ...] = ()  # and all facts it did, by their numbers: F1, F2 …
+    finish_reason: str = ""  # why the model stopped, in the service's word
+    usage: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of the call: tokens, milliseconds, how many targets it was about
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -389,3 +404,4 @@ class Report:
     finished_at: datetime
     error_code: str | None = None  # resolve_failed, refused_scope, …: None exactly when the outcome is done
     error: str | None = None  # the same in words
+    told: tuple[Told, ...] = ()  # who learned of the target by this scan

@@ -15,7 +15,8 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                is known}], end_of_life [{of `EndOfLife` what is known}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
-    summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, usage}
+    summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, cited_facts,
+               finish_reason, usage}
 
 Schema 2 added `services`; a row of schema 1 has none, which is read as "not asked". `port_states` is always complete.
 `probes` holds every probe of an address with up to 1,000 ports, and above that only the open ones, the first 1,000 of
@@ -145,6 +146,8 @@ def summary_dict(summary: Summary) -> Json:
         "reason": _text(summary.reason),
         "model": _text(summary.model) if summary.model else None,
         "citations": [_text(citation) for citation in summary.citations],
+        "cited_facts": [_text(fact) for fact in summary.cited_facts],
+        "finish_reason": _text(summary.finish_reason),
         "usage": {_text(name): int(count) for name, count in sorted(summary.usage.items())},
     }
 
@@ -159,6 +162,8 @@ def summary_from_dict(stored: Mapping[str, Any]) -> Summary:
         reason=stored["reason"],
         model=stored["model"],
         citations=tuple(stored["citations"]),
+        cited_facts=tuple(stored.get("cited_facts", ())),
+        finish_reason=stored.get("finish_reason", ""),
         usage=dict(stored["usage"]),
     )
 
@@ -361,9 +366,15 @@ def wire_result(
         "findings": verdict["findings"],
         "completeness": verdict["completeness"],
         "deterministic_summary": _if_other(summary["deterministic_text"], summary["text"]),
-        "ai": {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")},
+        "ai": _wire_ai(summary),
         "rescored": [_wire_rescored(moment, other) for moment, other in rescored],
     }
+
+
+def _wire_ai(summary: Mapping[str, Any]) -> Json:
+    """Who wrote the words. The later two are missing where an earlier version stored them."""
+    told = {name: summary[name] for name in ("state", "reason", "model", "citations", "usage")}
+    return told | {"cited_facts": summary.get("cited_facts", []), "finish_reason": summary.get("finish_reason", "")}
 
 
 def _wire_rescored(moment: datetime, verdict: Mapping[str, Any]) -> Json:

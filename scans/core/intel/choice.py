@@ -48,8 +48,7 @@ def check_choice(options: IntelOptions, kinds: Sequence[type[Source]], lists: It
         if name != DEFAULT and name.removeprefix("-") not in known:
             raise OptionError(f"INTEL_SOURCES: {name!r} is no source. There are: {', '.join(known)}.")
     switched_on(options, kinds)
-    feeds = {feed.name for kind in kinds for feed in kind.feeds}
-    feeds |= {feed.name for feed in lists}
+    feeds = {feed.name for kind in kinds for feed in kind.feeds} | {feed.name for feed in lists}
     for what, named, others in (("KEY", options.keys, set()), ("URL", options.urls, feeds)):
         for name in named:
             if name not in known and name not in others:

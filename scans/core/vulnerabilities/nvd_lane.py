@@ -39,7 +39,6 @@ class Answer:
     scores: Scores
     asked_at: float  # seconds since 1970
     missing: SourceResult | None = None
-    contacted: tuple[str, ...] = ()
 
 
 class NvdLane:
@@ -51,7 +50,7 @@ class NvdLane:
         self._egress = egress
         self._emit = emit
         self._answers: dict[str, Answer] = {}
-        self._own: set[str] = set()  # subjects that this scan sent a question about
+        self._own: dict[str, Outside] = {}  # subjects that this scan sent a question about, and who was told by it
         self._waiting: dict[str, None] = {}
         self._blocked: tuple[float, SourceResult] | None = None  # until when (monotonic), and why
         self._requests = 0
@@ -76,9 +75,9 @@ class NvdLane:
                 return
             subject = next(iter(self._waiting))
             del self._waiting[subject]
-            self._own.add(subject)
+            outside = self._own[subject] = Outside(self._egress, self._tools.options.intel)
             self._requests += 1
-            threading.Thread(target=self._request, args=(subject,), name="intel-nvd", daemon=True).start()
+            threading.Thread(target=self._request, args=(subject, outside), name="intel-nvd", daemon=True).start()
 
     def receive(self, answer: Answer) -> None:
         """Take in an answer, and note how the service is doing."""
@@ -106,7 +105,7 @@ class NvdLane:
         if not subjects:
             return SourceResult(source=name, state=SourceState.NOT_APPLICABLE, reason="no product or CVE to ask about")
         answers = [self._answer(subject) for subject in subjects]
-        contacted = tuple(dict.fromkeys(host for a in answers if a.subject in self._own for host in a.contacted))
+        contacted = self.told(subjects)
         if missing := [answer.missing for answer in answers if answer.missing]:
             reason = f"{len(missing)} of {len(answers)} questions were not answered: {missing[0].reason}"
             return SourceResult(source=name, state=missing[0].state, reason=reason, contacted=contacted)
@@ -122,6 +121,11 @@ class NvdLane:
             contacted=contacted,
         )
 
+    def told(self, subjects: Iterable[str]) -> tuple[str, ...]:
+        """Who was asked about these by this scan, whether or not an answer came."""
+        asked = (self._own[subject] for subject in subjects if subject in self._own)
+        return tuple(dict.fromkeys(host for outside in asked for host in outside.gate.contacted))
+
     # ---
 
     def _answer(self, subject: str) -> Answer:
@@ -134,8 +138,7 @@ class NvdLane:
     def _is_blocked(self, *, until: float) -> bool:
         return self._blocked is not None and self._blocked[0] > until
 
-    def _request(self, subject: str) -> None:
-        outside = Outside(self._egress, self._tools.options.intel)
+    def _request(self, subject: str, outside: Outside) -> None:
         self._emit(_asked(self._nvd, subject, outside))
 
 
@@ -154,8 +157,7 @@ def _asked(nvd: Nvd, subject: str, outside: Outside) -> Answer:
         log.warning("%s: unreadable reply (%s)", nvd.name, type(error).__name__)
         reason = "the reply could not be read"
     missing = SourceResult(source=nvd.name, state=state, reason=reason) if reason else None
-    told = outside.gate.contacted
-    return Answer(subject=subject, scores=scores, asked_at=time.time(), missing=missing, contacted=told)
+    return Answer(subject=subject, scores=scores, asked_at=time.time(), missing=missing)
 
 
 def _unanswered(subject: str, state: SourceState, reason: str) -> Answer:

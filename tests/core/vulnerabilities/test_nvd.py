@@ -20,7 +20,7 @@ from scans.core.options import IntelOptions, OptionError
 from scans.core.pipeline import Item
 from scans.core.targets import parse_target
 from scans.core.tools import Tools
-from scans.core.types import Report, SourceState
+from scans.core.types import Report, SourceState, Told
 from scans.core.vulnerabilities import ALL_SOURCES, Nvd, NvdLane, nvd_lane
 from scans.core.vulnerabilities.nvd import applies_to, order
 from tests.core.fingerprint.asking import saying, serving
@@ -275,6 +275,7 @@ def test_a_scan_tells_the_cves_of_what_answers_at_a_port_and_rates_them():
         report = scanned(public(71), kit(fake.base_url))
         assert [parse_qs(urlsplit(r.path).query)["virtualMatchString"] for r in fake.requests] == [[NGINX]]
         assert public(71) not in "".join(request.path for request in fake.requests)
+    assert report.told == (Told("nvd", fake.base_url.removeprefix("http://"), 1),)
     (address,) = report.addresses
     (known,) = address.vulnerabilities or ()
     assert (known.cve, known.named_by, known.product, known.cvss) == ("CVE-2099-0001", ("nvd",), "nginx 1.22.1", 9.8)
