@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS, Limit  # noqa: E402
-from scans.core.intel import SOURCES, RemoteSource, Source  # noqa: E402
+from scans.core.feeds import AnyFeed  # noqa: E402
+from scans.core.intel import FEEDS, SOURCES, LocalSource, RemoteSource, Source  # noqa: E402
 from scans.core.intel.base import KeyUse  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
@@ -70,11 +71,28 @@ Only public addresses are asked about, as addresses, never as names. Each answer
 nothing), `stale`, `rate_limited`, `unauthorized`, `failed`, `skipped` (switched off, or `OFFLINE=1`) or `not_applicable`
 (an address that no service is asked about). A source that fails costs its own fields only, and the report says so.
 
+## Files
+
+Sources that are read on this machine need a file each, or several; [feeds.md](feeds.md) says how they get there.
+
+| feed | what | published at | asked for at most once in | terms | comes with the program |
+| --- | --- | --- | --- | --- | --- |
+{chr(10).join(map(_feed_row, FEEDS))}
+
 To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 """
 
 
+def _feed_row(feed: AnyFeed) -> str:
+    where = f"<{feed.url}>" if feed.url else f"no fixed address: <{feed.homepage}>"
+    dated = feed.open(feed.seed).dated if feed.seed else None
+    seed = f"of {dated:%Y-%m-%d}" if dated else ""
+    return f"| {feed.name} | {feed.title} | {where} | {_hours(feed.refresh_seconds)} | {feed.terms} | {seed} |"
+
+
 def _when_on(kind: type[Source]) -> str:
+    if issubclass(kind, LocalSource):
+        return "by default, where its file is" if kind.is_default else "if named, where its file is"
     if kind.key is KeyUse.REQUIRED:
         return f"with a key (`{_variable(kind)}`)"
     if kind.key is KeyUse.OPTIONAL and kind.is_default:

@@ -217,7 +217,7 @@ def test_an_import_of_what_is_not_there_and_of_what_is_too_large_is_told(tmp_pat
 def test_a_name_that_there_is_not_is_told_with_those_that_there_are():
     for arguments in (("update", "tor"), ("import", "tor", "/dev/null")):
         _, error = fails(*arguments)
-        assert str(error).startswith("There is no feed 'tor'. There are: cloudflare, fastly, aws, ")
+        assert str(error) == f"There is no feed 'tor'. There are: {', '.join(FEED)}."
 
 
 def test_status_says_of_each_file_what_it_is(store, tmp_path):

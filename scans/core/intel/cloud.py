@@ -180,6 +180,7 @@ def _feed(
     homepage: str = "",
     date: tuple[str, str] | None = None,
     title: str = "",
+    refresh_days: int = 1,
 ) -> Feed[Claims]:
     return Feed(
         name=name,
@@ -188,6 +189,7 @@ def _feed(
         file_name=f"{name}.ranges",
         url=url,
         homepage=homepage or url,
+        refresh_seconds=refresh_days * 24 * 3600,
         read=_reader(claim, reader, date),
     )
 
@@ -213,6 +215,7 @@ FEEDS = (
         Claim("Microsoft Azure"),
         _azure,
         homepage="https://www.microsoft.com/en-us/download/details.aspx?id=56519",
+        refresh_days=7,
     ),
     _feed(
         "gcp",
