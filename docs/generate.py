@@ -85,8 +85,8 @@ Sources that are read on this machine need a file each, or several; [feeds.md](f
 
 ## What is known against products
 
-What services say they are, and what sources name, is looked up in the lists {", ".join(f"`{feed.name}`" for feed in FEEDS)} on
-this machine; that tells nobody anything.
+What services say they are, and what sources name, is looked up in lists on this machine
+({", ".join(f"`{feed.name}`" for feed in FEEDS)}); that tells nobody anything.
 
 CVEs are those that a source names for the address (InternetDB), and where the NVD is on, those that it names for products
 that services are for certain (with a CPE name), if the CVE's own ranges hold their version: {MAX_CVES} of one product at
