@@ -6,9 +6,11 @@ back as capped, clean text, and how many there may be is limited.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,12 +19,15 @@ from scans.core.options import IntelOptions
 from scans.core.text import clean_text
 
 if TYPE_CHECKING:
+    from dns._asyncio_backend import Backend
     from dns.asyncresolver import Resolver
 
 MAX_RECORDS = 32  # of one answer
 MAX_AT_ONCE = 64  # questions
 MAX_TEXT_CHARS = 500
-SECONDS = 2.0  # for one question; lists and reverse zones that are slower are not worth a report's time
+ROUNDS = (
+    2  # that a request's questions have time for, if no server answers: what an answer leads to is asked about in a second
+)
 
 
 class DnsState(StrEnum):
@@ -49,40 +54,65 @@ class Records:
     reason: str = ""  # of a failure, in words
 
 
+LATE = Records(state=DnsState.FAILED, reason="no answer in time")
+NO_RESOLVER = Records(state=DnsState.FAILED, reason="this machine has no resolver: set DNS_SERVERS")
+
+
 class Dns:
-    """Asks the configured resolvers, or the system's. For one request of a source; not shared between threads."""
+    """Asks the configured resolvers, or the system's. For one request of a source; not shared between threads.
+
+    A question has `dns_timeout_seconds`; all that are asked, in however many calls, have ROUNDS times as long together.
+    """
 
     def __init__(self, gate: Gate, options: IntelOptions) -> None:
         self._gate = gate
         self._servers = options.dns_servers
+        self._seconds = options.dns_timeout_seconds
+        self._ends_at: float | None = None  # by the monotonic clock; None: nothing was asked yet
 
-    def ask(self, questions: Sequence[Question], *, seconds: float = SECONDS) -> list[Records]:
+    def ask(self, questions: Sequence[Question]) -> list[Records]:
         """The answers in the order of the questions. Raises EgressRefusedError if the gate is shut."""
+        if not questions:
+            return []
+        if (resolver := self._resolver()) is None:
+            return [NO_RESOLVER] * len(questions)  # and nobody was contacted
         for host, port in self._servers or ((SYSTEM_DNS, 53),):
             self._gate.permit_dns(host, port)
+        self._ends_at = self._ends_at or time.monotonic() + ROUNDS * self._seconds
         import asyncio  # 20 ms at the start of every process otherwise
 
-        return asyncio.run(self._ask_all(questions, seconds))
+        return asyncio.run(self._ask_all(resolver, questions, self._ends_at - time.monotonic()))
 
-    async def _ask_all(self, questions: Sequence[Question], seconds: float) -> list[Records]:
+    async def _ask_all(self, resolver: Resolver, questions: Sequence[Question], seconds: float) -> list[Records]:
         import asyncio
 
-        resolver = self._resolver()
         turns = asyncio.Semaphore(MAX_AT_ONCE)
+        end = asyncio.get_running_loop().time() + seconds
 
         async def one(question: Question) -> Records:
-            async with turns:
-                return await _answer(resolver, question, seconds)
+            try:
+                async with asyncio.timeout_at(end), turns:
+                    return await _answer(resolver, question, self._seconds)
+            except TimeoutError:
+                return LATE
 
         return await asyncio.gather(*map(one, questions))
 
-    def _resolver(self) -> Resolver:
+    def _resolver(self) -> Resolver | None:
+        """None if the system has none, or none that can be read."""
         from dns.asyncresolver import Resolver
+        from dns.exception import DNSException
         from dns.nameserver import Do53Nameserver
 
-        resolver = Resolver(configure=not self._servers)
+        try:
+            resolver = Resolver(configure=not self._servers)
+        except (DNSException, ValueError):
+            return None
         if self._servers:
             resolver.nameservers = [Do53Nameserver(host, port) for host, port in self._servers]
+        resolver.timeout = (
+            self._seconds / 2
+        )  # for one try: a lost packet, or a first server that is down, leaves time for another
         resolver.search = []
         resolver.cache = None
         return resolver
@@ -93,13 +123,13 @@ async def _answer(resolver: Resolver, question: Question, seconds: float) -> Rec
     import dns.resolver
 
     try:
-        answer = await resolver.resolve(question.name, question.kind, lifetime=seconds, search=False)
+        answer = await resolver.resolve(question.name, question.kind, lifetime=seconds, search=False, backend=_backend())
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return Records(state=DnsState.NOTHING)
     except dns.exception.Timeout:
-        return Records(state=DnsState.FAILED, reason="no answer in time")
-    except dns.resolver.NoNameservers:
-        return Records(state=DnsState.FAILED, reason="no server answered properly")
+        return LATE
+    except dns.resolver.NoNameservers as error:
+        return Records(state=DnsState.FAILED, reason=_why_nobody(error.kwargs.get("errors", ())))
     except Exception as error:  # noqa: BLE001 - the edge: a hostile reply can raise anything inside the library
         return Records(state=DnsState.FAILED, reason=f"the answer could not be read ({type(error).__name__})")
     texts = (_text(record) for record in islice(answer.rrset or (), MAX_RECORDS))
@@ -107,7 +137,31 @@ async def _answer(resolver: Resolver, question: Question, seconds: float) -> Rec
     return Records(state=DnsState.FOUND if found else DnsState.NOTHING, texts=found)
 
 
+@cache
+def _backend() -> Backend:
+    """The library's, but with connected sockets: a resolver that is down is then known at once, and others are not heard."""
+    from dns._asyncio_backend import Backend
+
+    class Connected(Backend):
+        def datagram_connection_required(self) -> bool:
+            return True
+
+    return Connected()
+
+
+def _why_nobody(errors: Sequence[tuple[object, ...]]) -> str:
+    """The library gives one tuple a try, with the exception in the fourth place; None there: it answered with an error."""
+    if errors and all(isinstance(error[3], OSError) for error in errors):
+        return "the resolver cannot be reached"
+    return "no server answered properly"
+
+
 def _text(record: Any) -> str:
     """A PTR's name, an A's or AAAA's address, a TXT's strings as one."""
-    said = b"".join(record.strings) if hasattr(record, "strings") else record.to_text()
-    return clean_text(said, limit=MAX_TEXT_CHARS).rstrip(".")
+    if hasattr(record, "strings"):
+        return clean_text(b"".join(record.strings), limit=MAX_TEXT_CHARS)
+    if hasattr(record, "target"):
+        return clean_text(record.target.to_text(omit_final_dot=True), limit=MAX_TEXT_CHARS).lstrip(
+            "."
+        )  # the root is no name
+    return clean_text(record.to_text(), limit=MAX_TEXT_CHARS)

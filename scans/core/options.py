@@ -73,6 +73,7 @@ class IntelOptions:
     dns_servers: tuple[tuple[str, int], ...] = ()  # address and port; empty: the system's
     connect_timeout_seconds: float = 3
     read_timeout_seconds: float = 5
+    dns_timeout_seconds: float = 2  # for one question; zones that are slower are not worth a report's time
     grace_seconds: float = 5  # how long after the last probe an answer is still waited for
 
 
@@ -93,6 +94,8 @@ class AiOptions:
     api_version: str = "v1beta"
     timeout_seconds: float = 20
     send_private: bool = False  # whether facts about addresses that are not public may leave
+    calls_per_day: int = 1000  # by all workers together; 0: none
+    calls_per_job: int = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +151,8 @@ class Options:
                 api_version=env.get("GEMINI_API_VERSION") or "v1beta",
                 timeout_seconds=_number(env, "GEMINI_TIMEOUT_SECONDS", 20, low=1, high=100),
                 send_private=_flag(env, "AI_SEND_PRIVATE"),
+                calls_per_day=int(_number(env, "AI_CALLS_PER_DAY", 1000)),
+                calls_per_job=int(_number(env, "AI_CALLS_PER_JOB", 200)),
             ),
         )
 

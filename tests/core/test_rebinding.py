@@ -17,7 +17,7 @@ from scans.core.pipeline import Item
 from scans.core.targets import parse_target
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
-from tests.dns import AAAA, A, dns_server
+from tests.name_servers import AAAA, A, dns_server
 from tests.patience import PATIENCE
 from tests.servers import public
 

@@ -18,12 +18,13 @@ from ipaddress import ip_network
 
 from scans.core.budgets import Refusal
 from scans.core.egress import OFFLINE, Egress
-from scans.core.intel.base import Consultation, LocalSource, RemoteSource, Source, consult, look_up
+from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, consult, look_up
 from scans.core.tools import Kept, Tools
 from scans.core.types import IPAddress, IPNetwork, SourceResult, SourceState
 
 GATHER_SECONDS = 1.0  # while probes still run there is no hurry, and a full batch costs no more than one address
 MAX_REQUESTS = 16  # at once, of all sources; each is a daemon thread, so that a stuck service cannot delay the end
+NEAR_PREFIXES = {4: 24, 6: 48}  # how near an address must be to share an answer about a network
 MISSED_STATES = (SourceState.FAILED, SourceState.RATE_LIMITED)  # an older answer stands in, if there is one
 
 
@@ -48,6 +49,7 @@ class IntelLane:
         self._refusals: dict[str, tuple[float, Refusal]] = {}  # by source: until when, and why
         self._to_keep: list[Kept] = []
         self._requests: Counter[str] = Counter()
+        self._out: dict[tuple[str, IPAddress], Outside] = {}  # by which request it is being asked about
 
     def ask(self, addresses: Iterable[IPAddress], *, now: float) -> None:
         """Ask every source about these addresses. What this machine knows is there at once."""
@@ -135,20 +137,30 @@ class IntelLane:
             for address in batch:
                 del waiting[address]
             self._requests[source.name] += 1
-            threading.Thread(target=self._request, args=(source, batch), name=f"intel-{source.name}", daemon=True).start()
+            outside = Outside(self._egress, self._tools.options.intel)
+            self._out.update({(source.name, address): outside for address in batch})
+            ask = (source, batch, outside)
+            threading.Thread(target=self._request, args=ask, name=f"intel-{source.name}", daemon=True).start()
 
     def _has_room(self, source: RemoteSource) -> bool:
         return self._requests[source.name] < source.max_requests and self._requests.total() < MAX_REQUESTS
 
-    def _request(self, source: RemoteSource, batch: Sequence[IPAddress]) -> None:
-        self._emit(consult(source, batch, self._egress, self._tools.options.intel))
+    def _request(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> None:
+        self._emit(self._consult(source, batch, outside))
+
+    def _consult(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> Consultation:
+        return consult(source, batch, self._egress, self._tools.options.intel, outside=outside)
 
     def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
-        """The same answer for the waiting addresses of the network that it is about: they need not be asked about."""
+        """The same answer for the waiting addresses of the network that it is about: they need not be asked about.
+
+        But for near ones only. Parts of a wide network may belong to somebody else: 8.8.8.0/24 lies in another's 8.0.0.0/9.
+        """
         found = {}
-        for result in list(results.values()):
+        for asked, result in list(results.items()):
             network = _network(result.facts.network) if result.state is SourceState.OK else None
-            near = [a for a in self._waiting[source.name] if network is not None and a in network]
+            around = ip_network((asked, NEAR_PREFIXES[asked.version]), strict=False)
+            near = [a for a in self._waiting[source.name] if network is not None and a in network and a in around]
             for address in near:
                 del self._waiting[source.name][address]
                 found[address] = replace(result, is_cached=True, elapsed_ms=None, contacted=())
@@ -185,7 +197,9 @@ class IntelLane:
 
     def _missing(self, name: str, address: IPAddress, *, now: float) -> SourceResult:
         if address not in self._waiting.get(name, ()):
-            return SourceResult(source=name, state=SourceState.FAILED, reason="no answer in time")
+            outside = self._out.get((name, address))
+            told = outside.gate.contacted if outside else ()
+            return SourceResult(source=name, state=SourceState.FAILED, reason="no answer in time", contacted=told)
         until, refusal = self._refusals.get(name, (0.0, None))
         if refusal is not None and until > now:
             return SourceResult(source=name, state=refusal.state, reason=refusal.reason)
