@@ -266,10 +266,11 @@ class _Http(Http):
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: object | None = None,
+        seconds: float | None = None,
     ) -> Reply:
         asked = self._tape.clean(full_url(url, params))
         try:
-            reply = self._usual._request(method, url, params=params, headers=headers, body=body)
+            reply = self._usual._request(method, url, params=params, headers=headers, body=body, seconds=seconds)
         except (HttpFailedError, EgressRefusedError) as error:
             is_refused = isinstance(error, EgressRefusedError)
             self.exchanges.append(HttpExchange(method=method, url=asked, failure=str(error), was_refused=is_refused))

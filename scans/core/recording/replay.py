@@ -285,6 +285,7 @@ class _Http(Http):
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: object | None = None,
+        seconds: float | None = None,
     ) -> Reply:
         asked = full_url(url, params)
         exchange = _taken(self._left, lambda one: (one.method, one.url) == (method, asked))
