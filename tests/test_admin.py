@@ -24,6 +24,7 @@ from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
     DeletedJob,
+    ModelAnswer,
     RateBucket,
     ScanJob,
     SourceHealth,
@@ -42,6 +43,7 @@ OURS = [
     "scanjob",
     "targetresult",
     "sourcereply",
+    "modelanswer",
     "workerheartbeat",
     "ratebucket",
     "sourcehealth",
@@ -57,6 +59,7 @@ def everything() -> TargetResult:
     now = timezone.now()
     row = make_result(make_report("https://shop.invalid/<script>alert(1)</script>", make_address(open_ports=[22])))
     SourceReply.objects.create(source="ip-api", address="127.66.0.1", state="ok", observed_at=now, expires_at=now)
+    ModelAnswer.objects.create(digest="a" * 64, answer="<script>alert(1)</script>", model="m", created_at=now)
     WorkerHeartbeat.objects.create(kind="slice", host="lab", pid=1, started_at=now, seen_at=now)
     RateBucket.objects.create(name="ip-api", tokens=3, counted_at=now)
     SourceHealth.objects.create(source="ip-api", failures=2, last_miss="failed: HTTP 503")

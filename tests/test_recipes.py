@@ -54,7 +54,7 @@ def test_a_source_is_added_as_the_recipe_says(copy):
         (copy / file).parent.mkdir(exist_ok=True)
         (copy / file).write_text(lines)
     register, page = copy / "scans/core/intel/__init__.py", copy / "docs/sources.md"
-    follows = "from scans.core.intel.greynoise"
+    follows = "from scans.core.intel.cymru"
     text = register.read_text().replace(follows, f"from scans.core.intel.country_is import CountryIs\n{follows}")
     register.write_text(text.replace("\n    Otx,\n", "\n    Otx,\n    CountryIs,\n", 1))
     assert run(copy, "docs/generate.py").returncode == 0

@@ -39,6 +39,8 @@ _CELLS: dict[str, Callable[[Result], Any]] = {
     "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
     "services": lambda result: "; ".join(_service_words(result)),
     "certificates": lambda result: "; ".join(_certificate_words(result)),
+    "vulnerabilities": lambda result: "; ".join(_vulnerability_words(result)),
+    "end_of_life": lambda result: "; ".join(_end_of_life_words(result)),
     "organisation": lambda result: _of_first(result, "organisation"),
     "asn": lambda result: _of_first(result, "asn"),
     "network": lambda result: _of_first(result, "network"),
@@ -95,6 +97,23 @@ def _certificate_words(result: Result) -> Iterator[str]:
             names = tls["names"][:MAX_CELL_NAMES]
             more = f" and {tls['names_count'] - len(names)} more" if tls["names_count"] > len(names) else ""
             yield f"{where} {', '.join(names) or tls['subject']}{more} until {tls['not_after']}"
+
+
+def _vulnerability_words(result: Result) -> Iterator[str]:
+    """Each CVE once, the worst first: "CVE-2021-23017 exploited, EPSS 0.76, CVSS 7.7"."""
+    known = [each for address in result["addresses"] for each in address["vulnerabilities"] or ()]
+    for each in {each["cve"]: each for each in known}.values():
+        words = ["exploited"] if each["is_exploited"] else []
+        words += [f"EPSS {each['epss']:.2g}"] if each["epss"] is not None else []
+        words += [f"CVSS {each['cvss']:g}"] if each["cvss"] is not None else []
+        yield " ".join(filter(None, (each["cve"], ", ".join(words))))
+
+
+def _end_of_life_words(result: Result) -> Iterator[str]:
+    """Each product and version once: "nginx 1.18.0 since 2021-04-20"."""
+    ended = [each for address in result["addresses"] for each in address["end_of_life"] or ()]
+    words = (f"{each['product']} {each['version']}" + (f" since {each['since']}" if each["since"] else "") for each in ended)
+    return iter(dict.fromkeys(words))
 
 
 def _services(result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -95,6 +95,8 @@ def test_the_schema_names_every_operation(client):
         "scan_read": "get /scan/{token}",
         "scan_delete": "delete /scan/{token}",
         "scan_results": "get /scan/{token}/results",
+        "scan_egress": "get /scan/{token}/egress",
+        "scan_prompts": "get /scan/{token}/prompts",
         "scan_cancel": "post /scan/{token}/cancel",
         "scan_rerun": "post /scan/{token}/rerun",
         "scan_export_json": "get /scan/{token}/export.json",

@@ -174,6 +174,7 @@ def test_a_scanned_host_in_full():
                 "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
                 "asn": 64500, "as_name": "EXAMPLE", "network": None, "host_names": None, "abuse_contact": None,
                 "cloud_provider": None, "cloud_service": None, "cloud_region": None, "services": [],
+                "vulnerabilities": None, "end_of_life": None,
             }
         ],
         "sources": [
@@ -191,7 +192,10 @@ def test_a_scanned_host_in_full():
             "doubts": ["1 of 4 ports did not answer (443)."],
         },
         "deterministic_summary": None,
-        "ai": {"state": "deterministic", "reason": "", "model": None, "citations": [], "usage": {}},
+        "ai": {
+            "state": "deterministic", "reason": "", "model": None, "citations": [], "cited_facts": [],
+            "finish_reason": "", "usage": {},
+        },
         "rescored": [],
     }  # fmt: skip
 
@@ -360,7 +364,7 @@ def test_the_deterministic_text_is_served_beside_another():
 def test_a_summary_comes_back_from_storage_as_it_was():
     words = Summary(
         state=SummaryState.WRITTEN, text="a", recommendation="b", deterministic_text="c", reason="", model="m",
-        citations=("EXP-001",), usage={"latency_ms": 7},
+        citations=("EXP-001",), cited_facts=("F1", "F4"), finish_reason="STOP", usage={"latency_ms": 7},
     )  # fmt: skip
     for summary in (words, REPORTS["open"].summary, REPORTS["unresolved"].summary):
         assert summary_from_dict(json.loads(json.dumps(summary_dict(summary)))) == summary
@@ -479,7 +483,7 @@ def test_nothing_that_anyone_says_gets_in_uncleaned(said, states):
     target = Target(kind=TargetKind.URL, text=said, host=said, scheme=said, path=said, notes=(said,))
     words = Summary(
         state=SummaryState.FAILED, text=said, recommendation=said, deterministic_text=said, reason=said, model=said,
-        citations=(said,), usage={said: 1},
+        citations=(said,), cited_facts=(said,), finish_reason=said, usage={said: 1},
     )  # fmt: skip
     full = replace(report(seen, target=target), outcome=Outcome.ERROR, error_code=said, error=said, summary=words)
     for text in strings([evidence_dict(full), verdict_dict(full.verdict), summary_dict(words), served(full)]):

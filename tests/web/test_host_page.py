@@ -6,13 +6,24 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from scans.core.summary import INSTRUCTION
 from scans.core.types import Facts, Outcome, SourceState, Summary, SummaryState
 from scans.models import TargetResult, TargetState
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_service, make_source
+from tests.factories import (
+    make_address,
+    make_failure,
+    make_job,
+    make_question,
+    make_report,
+    make_result,
+    make_service,
+    make_source,
+)
 from tests.many_sources import many_sources
 from tests.web.policy import POLICY, inline_parts, policy_of
 
@@ -287,6 +298,60 @@ def test_the_words_of_a_model_stand_apart_and_are_named(page, text):
     cited = re.search(r'<a class="ref" href="#fact-(F\d+)">', frame)[1]
     assert "rule: EXP-009; title: Cache, search or coordination store" in facts[cited]
     assert f"saw {len(facts)} facts" in frame
+
+
+def said_by_model(**changes) -> Summary:
+    words = Summary(
+        state=SummaryState.WRITTEN, text="Redis answers.", recommendation=None, deterministic_text="High.",
+        model="gemini-x-001",
+        citations=("EXP-009",), cited_facts=("F3", "F1"), finish_reason="STOP",
+        usage={"prompt_tokens": 400, "candidates_tokens": 12, "latency_ms": 1900, "targets": 3},
+    )  # fmt: skip
+    return replace(words, **changes)
+
+
+def test_cited_facts_stand_beside_the_words_and_the_call_is_accounted_for(page, text):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[6379]), words=said_by_model()))
+    make_question(row)
+    frame = page(row).split('class="model"')[1].split("What the model was sent")[0]
+    assert re.findall(r'href="#fact-(F\d+)"', frame) == ["F1", "F3"]
+    assert "open ports: 6379" in frame
+    assert "412 tokens, 1.9 s, for 3 targets together ended with STOP" in text(row)
+
+
+def test_what_the_model_was_sent_is_shown_word_for_word_and_escaped(page, text):
+    seen = make_address(open_ports=[6379], sources=[make_source(facts=Facts(organisation=HOSTILE))])
+    row = make_result(make_report("127.66.0.1", seen, words=said_by_model()))
+    question = make_question(row)
+    body = page(row)
+    shown = body.split('aria-label="What the model was sent, as JSON">')[1].split("</pre>")[0]
+    assert html.unescape(shown) == question.text
+    assert "<script>" not in shown
+    assert html.unescape(body.split('aria-label="The instruction to the model">')[1].split("</pre>")[0]) == INSTRUCTION
+    assert "To gemini-3.5-flash" in text(row)
+
+
+def test_what_is_shown_is_what_was_sent_even_if_it_would_be_put_otherwise_now(page):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[6379]), words=said_by_model()))
+    make_question(row, text='{"facts": [{"id": "F1", "seen": "as it was"}]}', prompt_version=1)
+    body = page(row)
+    assert "seen: as it was" in body
+    assert "The instruction to the model" not in body, "of another version only the facts are known"
+
+
+def test_an_answer_used_again_says_so_and_that_nothing_was_sent(text):
+    row = make_result(make_report("127.66.0.1", words=said_by_model(usage={"cached": 1})))
+    make_question(row, was_sent=False)
+    assert "an answer to the same question, used again" in text(row)
+    assert "Nothing was sent for this target" in text(row)
+
+
+def test_a_failed_call_shows_what_was_sent_all_the_same(page):
+    row = make_result(
+        make_report("127.66.0.1", words=said_by_model(state=SummaryState.FAILED, reason="no answer within 20 s"))
+    )
+    make_question(row)
+    assert "What the model was sent" in page(row)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from scans.core.feeds import AnyFeed
 from scans.core.intel.base import KeyUse, Source, SourceSettings
 from scans.core.options import IntelOptions, OptionError
 
@@ -37,14 +38,17 @@ def _made(kind: type[Source], options: IntelOptions) -> Source:
     return kind(SourceSettings(key=key, base_url=options.urls.get(kind.name, ""), directory=options.directory))
 
 
-def check_choice(options: IntelOptions, kinds: Sequence[type[Source]]) -> None:
-    """Raises OptionError for what is set for a source that there is not, and for one that is on without the key it needs."""
+def check_choice(options: IntelOptions, kinds: Sequence[type[Source]], lists: Iterable[AnyFeed] = ()) -> None:
+    """Raises OptionError for what is set for a source that there is not, and for one that is on without the key it needs.
+
+    `lists` are feeds of no source; the address of each can be set, too.
+    """
     known = sorted(kind.name for kind in kinds)
     for name in options.sources:
         if name != DEFAULT and name.removeprefix("-") not in known:
             raise OptionError(f"INTEL_SOURCES: {name!r} is no source. There are: {', '.join(known)}.")
     switched_on(options, kinds)
-    feeds = {feed.name for kind in kinds for feed in kind.feeds}
+    feeds = {feed.name for kind in kinds for feed in kind.feeds} | {feed.name for feed in lists}
     for what, named, others in (("KEY", options.keys, set()), ("URL", options.urls, feeds)):
         for name in named:
             if name not in known and name not in others:
