@@ -6,7 +6,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from scans.core.intel.base import KeyUse
-from scans.selectors.sources import QuotaLeft, SourceDoing, SourceStatus
+from scans.selectors.sources import QuotaLeft, SourceDoing, SourceFile, SourceStatus
 from scans.templatetags.hosts import age
 from scans.templatetags.looks import Look, state_look
 
@@ -27,6 +27,12 @@ UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 def doing(source: SourceStatus) -> SafeString:
     """How a source is doing."""
     return state_look(LOOKS[source.doing])
+
+
+@register.simple_tag
+def file_state(file: SourceFile) -> SafeString:
+    """Whether a list is on this machine."""
+    return state_look(LOOKS[SourceDoing.HERE if file.is_here else SourceDoing.MISSING])
 
 
 @register.filter

@@ -16,7 +16,7 @@ from scans.core.budgets import Limit
 from scans.core.feeds import Store
 from scans.core.intel import IpApi, LocalSource
 from scans.core.intel.base import KeyUse
-from scans.core.vulnerabilities import ALL_SOURCES
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 from scans.models import RateBucket, SourceHealth, SourceReply
 from scans.selectors import sources as selector
 from scans.selectors.sources import source_statuses
@@ -190,6 +190,17 @@ def test_a_file_says_since_when_it_is_here(client, words, intel, tmp_path):
     assert (of(client, kind.name)["is_on"], of(client, kind.name)["state"]) == (True, "here")
     assert f"{feed.title}: here since" in words()
     assert re.search(r"on this machine 1 file, the oldest fetched .{5,18} ago", words())
+
+
+def test_lists_about_products_stand_there_as_well(client, words, intel, tmp_path):
+    intel(directory=str(tmp_path))
+    feed = next(feed for feed in FEEDS if not feed.seed)
+    assert f"{feed.name} {feed.title} no file here manage.py feeds update {feed.name}" in words()
+    (tmp_path / feed.file_name).write_bytes(b"")
+    assert f"{feed.name} {feed.title} on this machine" in words()
+    found = {file["name"]: file for file in client.get("/sources.json").json()["files"]}
+    assert list(found) == [feed.name for feed in FEEDS]
+    assert (found[feed.name]["is_here"], found[feed.name]["is_built_in"]) == (True, False)
 
 
 def test_offline_is_said_first(client, words, intel):
