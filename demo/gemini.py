@@ -21,7 +21,9 @@ def answer(path: str, request: Any) -> Any:
     if not path.partition("?")[0].endswith(":generateContent"):
         raise LookupError(path)
     text = request["contents"][-1]["parts"][0]["text"]
-    written = json.dumps(_explained(json.loads(text)))
+    asked = json.loads(text)
+    said = _explained(asked) if "facts" in asked else {key: _explained(facts) for key, facts in asked.items()}
+    written = json.dumps(said)
     return {
         "candidates": [{"content": {"role": "model", "parts": [{"text": written}]}, "finishReason": "STOP", "index": 0}],
         "usageMetadata": {
@@ -37,12 +39,12 @@ def _explained(facts: Mapping[str, Any]) -> dict[str, object]:
     """The answer's four fields."""
     findings = [fact for fact in facts["facts"] if "rule" in fact and fact["points"] > 0]
     worst = sorted(findings, key=lambda finding: -finding["points"])[:MAX_NAMED]
-    fired = [fact["rule"] for fact in facts["facts"] if "rule" in fact]
+    first = sorted(facts["facts"], key=lambda fact: "rule" not in fact)[:1]
     return {
         "risk_level": facts["risk_level"],
         "risk_summary": _summary(facts, worst),
         "recommendation": _recommendation(facts, worst),
-        "cited_rules": [finding["rule"] for finding in worst] or fired[:1],
+        "cited_facts": [fact["id"] for fact in worst or first],
     }
 
 
@@ -62,7 +64,7 @@ def _summary(facts: Mapping[str, Any], worst: Sequence[Finding]) -> str:
 
 
 def _named(finding: Finding) -> str:
-    title, evidence = finding["title"], finding["evidence"].rstrip(".")
+    title, evidence = finding["title"], finding.get("evidence", "as seen").rstrip(".")
     return f"{title[:1].lower() if title[1:2].islower() else title[:1]}{title[1:]} ({evidence})"
 
 

@@ -10,10 +10,11 @@ from textwrap import fill
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS, Limit  # noqa: E402
+from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS  # noqa: E402
 from scans.core.feeds import AnyFeed  # noqa: E402
 from scans.core.intel import FEEDS, SOURCES, LocalSource, RemoteSource, Source  # noqa: E402
 from scans.core.intel.base import KeyUse  # noqa: E402
+from scans.core.intel.choice import setting  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
@@ -44,7 +45,7 @@ def sources_page() -> str:
     chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
     asked = [
         f"| {kind.name} | {kind.batch_size}{', IPv4 only' if kind.is_ipv4_only else ''} "
-        f"| {', '.join(map(_limit, kind.limits))} "
+        f"| {', '.join(limit.words for limit in kind.limits)} "
         f"| {_hours(kind.lifetime_seconds)} | {_hours(kind.empty_lifetime_seconds)} |"
         for kind in SOURCES
         if issubclass(kind, RemoteSource)
@@ -94,31 +95,18 @@ def _when_on(kind: type[Source]) -> str:
     if issubclass(kind, LocalSource):
         return "by default, where its file is" if kind.is_default else "if named, where its file is"
     if kind.key is KeyUse.REQUIRED:
-        return f"with a key (`{_variable(kind)}`)"
+        return f"with a key (`{setting(kind.name, 'KEY')}`)"
     if kind.key is KeyUse.OPTIONAL and kind.is_default:
-        return f"by default; a key is optional (`{_variable(kind)}`)"
+        return f"by default; a key is optional (`{setting(kind.name, 'KEY')}`)"
     if kind.key is KeyUse.OPTIONAL:
-        return f"if named, or with a key (`{_variable(kind)}`)"
+        return f"if named, or with a key (`{setting(kind.name, 'KEY')}`)"
     return "by default" if kind.is_default else "if named"
-
-
-def _variable(kind: type[Source]) -> str:
-    return f"INTEL_{kind.name.upper().replace('-', '_')}_KEY"
 
 
 def _told(kind: type[Source]) -> str:
     if not issubclass(kind, RemoteSource):
         return "nobody: it is read on this machine"
     return f"{kind.base_url or 'the resolver'}: {kind.tells}"
-
-
-def _limit(limit: Limit) -> str:
-    units = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}
-    return (
-        f"{limit.requests:g} in a {units[limit.seconds]}"
-        if limit.seconds in units
-        else f"{limit.requests:g} in {limit.seconds:g} s"
-    )
 
 
 def _hours(seconds: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -14,10 +14,13 @@ from django.utils import timezone
 from scans.core import risk, summary
 from scans.core.pipeline import failure
 from scans.core.ports import DEFAULT_SERVICES, compact
+from scans.core.summary import PROMPT_VERSION
+from scans.core.summary.facts import facts_for
 from scans.core.targets import parse_target
 from scans.core.types import (
     AddressReport,
     Cookie,
+    EndOfLife,
     Facts,
     HttpFacts,
     Outcome,
@@ -31,8 +34,9 @@ from scans.core.types import (
     Summary,
     Target,
     TlsFacts,
+    Vulnerability,
 )
-from scans.models import JobOutcome, JobState, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.models import JobOutcome, JobState, ModelQuestion, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target
 from scans.services.terms import term_rows, write_terms
@@ -104,6 +108,21 @@ CAREFUL_PAGE = HttpFacts(
     is_encrypted=True,
     is_complete=False,
 )
+VULNERABILITIES = (
+    Vulnerability(
+        cve="CVE-2099-0001", named_by=("internetdb", "nvd"), ports=(80,), product="nginx 1.24.0", distribution="Debian",
+        cvss=9.8, cvss_by="nvd", epss=0.91234, is_exploited=True, due=date(2026, 12, 9), is_ransomware=True,
+    ),
+    Vulnerability(cve="CVE-2099-0002", named_by=("internetdb",), epss=0.00043, is_exploited=False),
+    Vulnerability(cve="CVE-2099-0003", named_by=("internetdb",)),
+)  # fmt: skip
+END_OF_LIFE = (
+    EndOfLife(
+        product="nginx", version="1.24.0", release="1.24", named_by=("the service itself",), since=date(2024, 5, 29),
+        ports=(80, 8080), distribution="Debian",
+    ),
+    EndOfLife(product="Example OS", version="10.2", release="10", named_by=("internetdb",)),
+)  # fmt: skip
 REASONS = {PortState.OPEN: "syn-ack", PortState.CLOSED: "conn-refused", PortState.FILTERED: "timeout"}
 
 
@@ -136,6 +155,13 @@ def make_result(report: Report, *, job: ScanJob | None = None, state: str | None
     if not job.targets.filter(finished_at=None).exists():
         finish(job)
     return row
+
+
+def make_question(row: TargetResult, *, was_sent: bool = True, **columns: Any) -> ModelQuestion:
+    """What the model was asked about a result, as a worker writes it down."""
+    text = facts_for(row.evidence, row.verdict).text
+    columns = {"text": text, "model": "gemini-3.5-flash", "prompt_version": PROMPT_VERSION, **columns}
+    return ModelQuestion.objects.create(result=row, was_sent=was_sent, asked_at=timezone.now(), **columns)
 
 
 def spread(row: TargetResult, rows: QuerySet[TargetResult]) -> None:

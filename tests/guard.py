@@ -8,11 +8,17 @@ settings that keep it on the loopback (`tests/settings.py` exports them).
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
 SENDS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+
+
+_watched: list[set[tuple[str, str]]] = []
+_counted: list[list[str]] = []
 
 
 class LeftTheMachine(BaseException):
@@ -32,15 +38,51 @@ def is_allowed(host: object) -> bool:
         return False
 
 
+def _is_address(host: object) -> bool:
+    try:
+        return bool(ip_address(str(host)))
+    except ValueError:
+        return False
+
+
 def _guard(event: str, args: tuple[Any, ...]) -> None:
+    if event.startswith("socket.") and _counted:
+        for sockets in _counted:
+            sockets.append(f"{event} {args[1:]}")
     if event in SENDS and isinstance(args[1], tuple):  # Unix sockets have a path, not a tuple
         host = args[1][0]
     elif event in LOOKUPS:
         host = args[0]
     else:
         return
+    if _watched and (event in SENDS or not _is_address(host)):  # an address that is "looked up" tells nobody
+        where = f"{host}:{args[1][1]}" if event in SENDS else str(host)
+        for seen in _watched:
+            seen.add((event, where))
     if not is_allowed(host):
         raise LeftTheMachine(f"{event} to {host!r}")
+
+
+@contextmanager
+def watched() -> Iterator[set[tuple[str, str]]]:
+    """What this process reaches for during the block: (event, "host:port" or the name that is looked up)."""
+    seen: set[tuple[str, str]] = set()
+    _watched.append(seen)
+    try:
+        yield seen
+    finally:
+        _watched.remove(seen)
+
+
+@contextmanager
+def opened() -> Iterator[list[str]]:
+    """Everything that is done with sockets during the block, opening one included, by any thread of this process."""
+    sockets: list[str] = []
+    _counted.append(sockets)
+    try:
+        yield sockets
+    finally:
+        _counted.remove(sockets)
 
 
 def install() -> None:

@@ -52,6 +52,8 @@ CALLS = [
     ("HEAD", "/scan/TOKEN"),
     ("GET", "/scan/TOKEN?wait=1"),
     ("GET", "/scan/TOKEN/results"),
+    ("GET", "/scan/TOKEN/egress"),
+    ("GET", "/scan/TOKEN/prompts"),
     ("GET", "/scan/TOKEN/export.json"),
     ("GET", "/scan/TOKEN/export.ndjson"),
     ("GET", "/scan/TOKEN/export.csv"),

@@ -24,6 +24,7 @@ from scans.core.types import SourceState
 from scans.models import (
     AuditEvent,
     DeletedJob,
+    ModelAnswer,
     RateBucket,
     ScanJob,
     SourceHealth,
@@ -38,7 +39,17 @@ from tests.factories import make_address, make_job, make_report, make_result, ma
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.ignore_template_errors]  # the stock templates rely on missing variables
-OURS = ["scanjob", "targetresult", "sourcereply", "workerheartbeat", "ratebucket", "rescore", "rescoredverdict"]
+OURS = [
+    "scanjob",
+    "targetresult",
+    "sourcereply",
+    "modelanswer",
+    "workerheartbeat",
+    "ratebucket",
+    "sourcehealth",
+    "rescore",
+    "rescoredverdict",
+]
 LISTS = [*(f"scans/{name}" for name in OURS), "django_q/ormq", "django_q/success", "django_q/failure"]
 
 
@@ -48,8 +59,10 @@ def everything() -> TargetResult:
     now = timezone.now()
     row = make_result(make_report("https://shop.invalid/<script>alert(1)</script>", make_address(open_ports=[22])))
     SourceReply.objects.create(source="ip-api", address="127.66.0.1", state="ok", observed_at=now, expires_at=now)
+    ModelAnswer.objects.create(digest="a" * 64, answer="<script>alert(1)</script>", model="m", created_at=now)
     WorkerHeartbeat.objects.create(kind="slice", host="lab", pid=1, started_at=now, seen_at=now)
     RateBucket.objects.create(name="ip-api", tokens=3, counted_at=now)
+    SourceHealth.objects.create(source="ip-api", failures=2, last_miss="failed: HTTP 503")
     list(rescore(lay_over("disable: [EXP-002]"), "disable: [EXP-002]", Selection(), origin=COMMAND_LINE))
     OrmQ.objects.create(key="scan", payload="not a pickle", lock=now)
     for number, success in enumerate((True, False)):
@@ -474,6 +487,11 @@ def test_the_index_counts_failed_logins_and_sources_on_hold(admin_client):
     assert "Failed logins, 24 hours 2 in the audit trail" in said
     assert "Sources on hold 1 ip-api until" in said
     assert "shodan" not in said
+    held = SourceHealth.objects.get(source="ip-api")
+    page = admin_client.get("/admin/").content.decode()
+    for path in (f"/admin/scans/sourcehealth/{held.pk}/change/", "/sources"):
+        assert f'href="{path}"' in page
+        assert admin_client.get(path).status_code == 200
 
 
 # --- Purge by age --------------------------------------------------------------------------------------------------

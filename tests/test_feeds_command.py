@@ -17,7 +17,7 @@ from django.utils import timezone
 from scans.core.feeds import Store
 from scans.core.feeds import base as feeds_base
 from scans.core.feeds import store as store_module
-from scans.core.intel import FEEDS
+from scans.core.vulnerabilities import ALL_FEEDS as FEEDS
 from tests.fakes import Answer, service
 from tests.patience import AGES, PATIENCE
 from tests.servers import refusing
@@ -161,6 +161,24 @@ def test_a_slow_publisher_does_not_hold_up_the_others_for_ever(store, settings, 
         point_at(settings, {}, connect_timeout_seconds=PATIENCE)
         assert run("update", "tor-exits") == "tor-exits: new, 2 entries\n"
     assert out == "fastly: failed: no answer in time\n"
+
+
+def test_a_publisher_may_lead_on_to_the_file_of_the_day_and_nowhere_else(settings):
+    scores = b"cve,epss,percentile\nCVE-2099-0001,0.5,0.5\n"
+
+    def answer(request):
+        if request.path == "/current":
+            return Answer(status=302, headers={"Location": "/2026-11-23"})
+        if request.path == "/away":
+            return Answer(status=302, headers={"Location": "http://127.0.0.1:9/2026-11-23"})
+        return Answer(body=scores)
+
+    with service(answer) as fake:
+        point_at(settings, {"epss": fake.base_url + "/current"})
+        assert run("update", "epss") == "epss: new, 1 entries\n"
+        point_at(settings, {"epss": fake.base_url + "/away"})
+        out, _ = fails("update", "epss", "--force")
+    assert out == "epss: failed: the service redirects to where it may not\n"
 
 
 def test_without_names_those_with_special_terms_and_those_without_an_address_are_left_alone(settings):

@@ -20,6 +20,7 @@ from scans.models import (
     DeletedJob,
     IdempotencyKey,
     JobTag,
+    ModelAnswer,
     RateBucket,
     ResultTerm,
     ScanJob,
@@ -122,13 +123,17 @@ def test_what_has_expired_goes_and_the_rest_only_when_asked():
         )
     for hours in (1, 25):
         IdempotencyKey.objects.create(owner_key="", key=str(hours), body_digest="", created_at=now - timedelta(hours=hours))
+    for days in (29, 31):
+        ModelAnswer.objects.create(digest=str(days), answer="{}", model="m", created_at=now - days * day)
     for days in (1, 100):
         DeletedJob.objects.create(token=f"{days:032}", deleted_at=now - days * day)
     assert run("--older-than", "90d") == (
-        "Purged 0 jobs with 0 targets, 1 replies of sources, 1 submission keys and 1 traces of deleted jobs.\n"
+        "Purged 0 jobs with 0 targets, 1 replies of sources, 1 answers of the model, 1 submission keys and 1 traces of "
+        "deleted jobs.\n"
     )
     assert [row.address for row in SourceReply.objects.all()] == ["127.66.0.1"]
     assert IdempotencyKey.objects.get().key == "1"
+    assert ModelAnswer.objects.get().digest == "29"
     assert DeletedJob.objects.get().token == f"{1:032}"
     run("--older-than", "90d", "--replies")
     assert not SourceReply.objects.exists()

@@ -8,7 +8,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
 from scans.core.intel import SOURCES
 from scans.core.types import SourceState
-from scans.models import RateBucket, SourceHealth, SourceReply, WorkerHeartbeat
+from scans.models import ModelAnswer, RateBucket, SourceHealth, SourceReply, WorkerHeartbeat
 
 
 class SourceFilter(ValueFilter):
@@ -33,6 +33,15 @@ class SourceReplyAdmin(PurgeableAdmin):
     list_filter = (SourceFilter, SourceStateFilter)
     ordering = ("-id",)
     search_fields = ("=address",)
+
+
+@admin.register(ModelAnswer)
+class ModelAnswerAdmin(PurgeableAdmin):
+    """Answers of the model that may be used again; deleted, the question is asked again."""
+
+    list_display = ("digest", "model", "finish_reason", "created_at")
+    ordering = ("-id",)
+    search_fields = ("=digest",)
 
 
 @admin.register(WorkerHeartbeat)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from scans.core.types import Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
+from scans.core.types import Facts, Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
 from scans.models import JobOutcome, JobState, Mode
 
 LEVELS = [str(level) for level in Level]
@@ -218,6 +220,38 @@ class ServiceSerializer(serializers.Serializer[Any]):
     elapsed_ms = serializers.IntegerField(allow_null=True)
 
 
+class VulnerabilitySerializer(serializers.Serializer[Any]):
+    """A CVE that is named for an address because of a version: indicated, and never confirmed."""
+
+    cve = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources")
+    ports = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Of the services whose version it is; none: the source does not say"
+    )
+    product = serializers.CharField(allow_null=True)
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds carry repairs without a new version")
+    cvss = serializers.FloatField(allow_null=True, help_text="0 to 10")
+    cvss_by = serializers.CharField(allow_null=True)
+    epss = serializers.FloatField(allow_null=True, help_text="0 to 1: how likely it is exploited within 30 days")
+    is_exploited = serializers.BooleanField(allow_null=True, help_text="Listed in CISA's KEV; null: that list is not there")
+    due = serializers.DateField(allow_null=True, help_text="By which agencies have to act, if it is exploited")
+    is_ransomware = serializers.BooleanField(allow_null=True, help_text="true: used by ransomware; null: not known")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
+class EndOfLifeSerializer(serializers.Serializer[Any]):
+    """A product in a release that its makers no longer repaired on the day of the scan."""
+
+    product = serializers.CharField()
+    version = serializers.CharField()
+    release = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources, or `the service itself`")
+    since = serializers.DateField(allow_null=True)
+    ports = serializers.ListField(child=serializers.IntegerField())
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds may be maintained for longer")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
 class AddressSerializer(PlaceSerializer):
     """One address of a target."""
 
@@ -229,7 +263,52 @@ class AddressSerializer(PlaceSerializer):
     organisation = serializers.CharField(allow_null=True)
     asn = serializers.IntegerField(allow_null=True)
     as_name = serializers.CharField(allow_null=True)
+    network = serializers.CharField(allow_null=True)
+    host_names = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="That lead here and back")
+    abuse_contact = serializers.CharField(allow_null=True)
+    cloud_provider = serializers.CharField(allow_null=True)
+    cloud_service = serializers.CharField(allow_null=True)
+    cloud_region = serializers.CharField(allow_null=True)
     services = ServiceSerializer(many=True)
+    vulnerabilities = VulnerabilitySerializer(
+        many=True, allow_null=True, help_text="The worst first, 100 at most; null: nobody could say"
+    )
+    end_of_life = EndOfLifeSerializer(many=True, allow_null=True, help_text="null: nobody could say")
+
+
+_FACT_KINDS: dict[str, Callable[..., serializers.Field[Any, Any, Any, Any]]] = {
+    "str | None": serializers.CharField,
+    "int | None": serializers.IntegerField,
+    "float | None": serializers.FloatField,
+    "bool | None": serializers.BooleanField,
+    "tuple[str, ...] | None": lambda **said: serializers.ListField(child=serializers.CharField(), **said),
+    "tuple[int, ...] | None": lambda **said: serializers.ListField(child=serializers.IntegerField(), **said),
+}
+_FACT_NOTES = {
+    "registered_country": "Of the registration; not a location",
+    "host_names": "That lead to the address and back",
+    "unconfirmed_names": "That the address leads to, but not back",
+    "is_cdn": "What is seen there is the edge's, not the origin's",
+    "drop_network": "The network on Spamhaus DROP that holds it, and its listing",
+    "policy_lists": "DNS block lists where a listing is no accusation",
+    "block_lists": "Files that name it",
+    "vendor_flags": "Engines or feeds that flag it",
+    "abuse_score": "0 to 100",
+    "pulses": "Threat reports that mention it",
+    "seen_ports": "By others, when is theirs to know; none of our own probes",
+    "seen_cves": "Inferred from versions by others",
+}
+
+
+class FactsSerializer(serializers.Serializer[Any]):
+    """What one source knows of an address. Only what it said is there: a field that is missing is no "no"."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """One for each of `Facts`."""
+        return {
+            known.name: _FACT_KINDS[str(known.type)](required=False, help_text=_FACT_NOTES.get(known.name))
+            for known in fields(Facts)
+        }
 
 
 class SourceSerializer(serializers.Serializer[Any]):
@@ -241,6 +320,8 @@ class SourceSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     observed_at = serializers.DateTimeField(allow_null=True)
     is_cached = serializers.BooleanField()
+    contacted = serializers.ListField(child=serializers.CharField(), help_text="Who was told of the address for this answer")
+    facts = FactsSerializer()
 
 
 class WaiverSerializer(serializers.Serializer[Any]):
@@ -286,8 +367,12 @@ class AiSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[str(state) for state in SummaryState])
     reason = serializers.CharField(allow_blank=True)
     model = serializers.CharField(allow_null=True)
-    citations = serializers.ListField(child=serializers.CharField())
-    usage = serializers.DictField(child=serializers.IntegerField())
+    citations = serializers.ListField(child=serializers.CharField(), help_text="The rules that the words rely on")
+    cited_facts = serializers.ListField(child=serializers.CharField(), help_text="The facts that they rely on: F1, F2 …")
+    finish_reason = serializers.CharField(allow_blank=True, help_text="Why the model stopped, in the service's word")
+    usage = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Of the call, which may be about several targets"
+    )
 
 
 class TargetErrorSerializer(serializers.Serializer[Any]):
@@ -394,8 +479,8 @@ class ListedJobSerializer(JobSerializer):
 class JobListSerializer(serializers.Serializer[Any]):
     """A page of jobs, newest first."""
 
-    scans = ListedJobSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+    scans = ListedJobSerializer(many=True, help_text="May be empty on any page: of so many jobs none matches")
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one, and only there")
 
 
 class JobDocumentSerializer(JobSerializer):
@@ -422,6 +507,49 @@ class ResultListSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=STATUSES)
     total_targets = serializers.IntegerField()
     results = NumberedResultSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+
+
+class EgressSerializer(serializers.Serializer[Any]):
+    """One host that learned of targets of the job."""
+
+    host = serializers.CharField(help_text="With its port, or the system's resolver")
+    source = serializers.CharField(  # type: ignore[assignment] # DRF takes it out of the class
+        help_text="The source of intelligence that asked; `names` for the names of targets, `model` for the model's words"
+    )
+    tells = serializers.CharField(help_text="What kind of data went there, in words")
+    count = serializers.IntegerField(help_text="How many addresses, names or targets, each as often as it was told")
+    first_at = serializers.DateTimeField(help_text="When the first result was stored that it took part in")
+    last_at = serializers.DateTimeField()
+
+
+class EgressListSerializer(serializers.Serializer[Any]):
+    """Who was told about a job's targets, so far. Answers that came from the cache told nobody."""
+
+    token = serializers.CharField()
+    status = serializers.ChoiceField(choices=STATUSES)
+    egress = EgressSerializer(many=True)
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """What the model was told about one target."""
+
+    ordinal = serializers.IntegerField()
+    target = serializers.CharField(help_text="As submitted; the model was not told")
+    model = serializers.CharField()
+    prompt_version = serializers.IntegerField()
+    was_sent = serializers.BooleanField(help_text="`false`: the same question had an answer already, and nothing left")
+    asked_at = serializers.DateTimeField()
+    text = serializers.CharField(help_text="JSON, word for word; of a call about several targets this one's part")
+
+
+class PromptListSerializer(serializers.Serializer[Any]):
+    """A page of them, in the order submitted."""
+
+    token = serializers.CharField()
+    prompt_version = serializers.IntegerField(help_text="Of the instruction")
+    instruction = serializers.CharField(help_text="What goes with every question of this version")
+    prompts = PromptSerializer(many=True)
     next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
 
 

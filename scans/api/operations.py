@@ -225,6 +225,17 @@ RESULTS = extend_schema(
     parameters=[PATH_TOKEN, into.ResultListQuery, NEXT_LINK],
     responses={200: out.ResultListSerializer, **problems(404, 410, 422)},
 )
+EGRESS = extend_schema(
+    operation_id="scan_egress",
+    parameters=[PATH_TOKEN],
+    responses={200: out.EgressListSerializer, **problems(404, 410)},
+)
+
+PROMPTS = extend_schema(
+    operation_id="scan_prompts",
+    parameters=[PATH_TOKEN, into.PromptListQuery, NEXT_LINK],
+    responses={200: out.PromptListSerializer, **problems(404, 410, 422)},
+)
 
 
 def export(operation_id: str, media_type: str, reply: Any) -> Callable[[Handler], Handler]:

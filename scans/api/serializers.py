@@ -296,6 +296,13 @@ class ResultListQuery(QuerySerializer):
         return ResultFilters(risk=checked.get("risk"), outcome=checked.get("outcome"), wanted=wanted)
 
 
+class PromptListQuery(QuerySerializer):
+    """GET /scan/<token>/prompts."""
+
+    limit = LimitField()
+    cursor = serializers.RegexField(RESULT_CURSOR, required=False, help_text="Where the page begins; take the `next` link.")
+
+
 class ReadQuery(QuerySerializer):
     """GET /scan/<token>."""
 

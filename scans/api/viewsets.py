@@ -23,8 +23,16 @@ from scans.api.errors import BadQueryError, ConflictError, GoneError
 from scans.api.export import export_response
 from scans.api.pagination import job_cursor, job_position, page_response
 from scans.api.parsers import LimitedJSONParser
-from scans.api.serializers import JobListQuery, ReadQuery, RerunQuery, ResultListQuery, SubmissionSerializer
+from scans.api.serializers import (
+    JobListQuery,
+    PromptListQuery,
+    ReadQuery,
+    RerunQuery,
+    ResultListQuery,
+    SubmissionSerializer,
+)
 from scans.api.waiting import wait_for_change
+from scans.core.summary import INSTRUCTION, PROMPT_VERSION
 from scans.models import Mode, ScanJob
 from scans.services.access import origin, submitter
 from scans.services.cancel import cancel_job
@@ -107,6 +115,21 @@ class ScanViewSet(viewsets.ViewSet):
         results, end = selectors.listed_results(job, ResultListQuery.filters(query), after=after, limit=query["limit"])
         facts = {"token": job.token, "status": selectors.job_status(job), "total_targets": job.total_targets}
         return page_response(request, facts | {"results": results}, cursor=None if end is None else str(end))
+
+    @operations.EGRESS
+    def egress(self, request: Request, token: str) -> Response:
+        """Read who was told about the job's targets: every service and resolver, and how often."""
+        return Response(selectors.egress_document(self._job(request, token)))
+
+    @operations.PROMPTS
+    def prompts(self, request: Request, token: str) -> Response:
+        """Read what the model was told about the targets of a job, word for word, page by page."""
+        query = PromptListQuery.read(request)
+        job = self._job(request, token)
+        after = int(query["cursor"]) if "cursor" in query else -1
+        prompts, end = selectors.listed_questions(job, after=after, limit=query["limit"])
+        told = {"token": job.token, "prompt_version": PROMPT_VERSION, "instruction": INSTRUCTION, "prompts": prompts}
+        return page_response(request, told, cursor=None if end is None else str(end))
 
     @operations.EXPORT_JSON
     def export_json(self, request: Request, token: str) -> HttpResponseBase:

@@ -48,26 +48,30 @@ class Egress:
 
 
 class Gate:
-    """The way out for one request, and who was contacted by it. One thread at a time."""
+    """The way out for one request, and who was contacted by it. One thread at a time goes out; any may read."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
-        self._contacted: dict[str, None] = {}
+        self._contacted: tuple[str, ...] = ()
 
     @property
     def contacted(self) -> tuple[str, ...]:
         """Host and port of each service, and resolvers, in the order of first contact."""
-        return tuple(self._contacted)
+        return self._contacted
 
     def permit(self, url: str) -> None:
         """See Egress; what is permitted counts as contacted."""
         self._egress.permit(url)
-        self._contacted[origin(url).partition("://")[2]] = None
+        self._note(origin(url).partition("://")[2])
 
     def permit_dns(self, host: str, port: int = 53) -> None:
         """See Egress; what is permitted counts as contacted."""
         self._egress.permit_dns(host, port)
-        self._contacted[_server(host, port)] = None
+        self._note(_server(host, port))
+
+    def _note(self, contacted: str) -> None:
+        if contacted not in self._contacted:
+            self._contacted = (*self._contacted, contacted)
 
 
 def origin(url: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -140,3 +140,10 @@ class Http:
             if len(body) > self._max_body_bytes:
                 raise HttpFailedError(f"the reply is larger than {self._max_body_bytes} bytes")
         return bytes(body)
+
+
+def headers_of(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Headers by their names in any case, as a reply has them."""
+    from requests.structures import CaseInsensitiveDict
+
+    return CaseInsensitiveDict(pairs)

@@ -94,6 +94,8 @@ class AiOptions:
     api_version: str = "v1beta"
     timeout_seconds: float = 20
     send_private: bool = False  # whether facts about addresses that are not public may leave
+    calls_per_day: int = 1000  # by all workers together; 0: none
+    calls_per_job: int = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +151,8 @@ class Options:
                 api_version=env.get("GEMINI_API_VERSION") or "v1beta",
                 timeout_seconds=_number(env, "GEMINI_TIMEOUT_SECONDS", 20, low=1, high=100),
                 send_private=_flag(env, "AI_SEND_PRIVATE"),
+                calls_per_day=int(_number(env, "AI_CALLS_PER_DAY", 1000)),
+                calls_per_job=int(_number(env, "AI_CALLS_PER_JOB", 200)),
             ),
         )
 

@@ -1,6 +1,6 @@
 """Items through the lanes, start to finish; yields (key, report) as soon as it is ready, alone or with others.
 
-    items ─► policy ─► resolve ─► policy ─┬─► probe ─► fingerprint ─┬─► risk ─► summary ─► (key, Report)
+    items ─► policy ─► resolve ─► policy ─┬─► probe ─► fingerprint ─┬─► vulnerabilities ─► risk ─► summary ─► (key, Report)
                       (threads)           │  (thread)    (thread)   │
                                           └──────► intel ───────────┘
                                                  (threads)
@@ -16,7 +16,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -24,7 +25,8 @@ from typing import cast
 
 from scans.core import risk, summary
 from scans.core.alike import Alike, Rated
-from scans.core.egress import Egress
+from scans.core.egress import SYSTEM_DNS, Egress
+from scans.core.feeds import Store
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
 from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
 from scans.core.policy import Decision, ScopePolicy
@@ -33,7 +35,20 @@ from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
 from scans.core.resolve import Resolution, ResolveError, Resolver
 from scans.core.targets import asked_path
 from scans.core.tools import Tools
-from scans.core.types import AddressReport, IPAddress, Outcome, PortState, Probe, Report, Service, ServiceState, Target
+from scans.core.types import (
+    ASKED_NAMES,
+    AddressReport,
+    IPAddress,
+    Outcome,
+    PortState,
+    Probe,
+    Report,
+    Service,
+    ServiceState,
+    Target,
+    Told,
+)
+from scans.core.vulnerabilities import Library, known_against
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
@@ -68,13 +83,33 @@ class Interrupted:
     has_progress: bool  # anything new since the item came in
     notes: tuple[str, ...] = ()
     probing_seconds: float = 0  # how long its probes had a chance; 0 for a name that was still being resolved
+    told: tuple[Told, ...] = ()  # who learned of the target so far
 
 
 Ready = tuple[Hashable, Report | Interrupted]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    """What the lanes are made of; None: the usual. A recording puts its own in their place: scans/core/recording."""
+
+    resolver: Callable[..., Resolver] | None = None
+    engine: Callable[..., ProbeEngine] | None = None
+    intel: Callable[..., IntelLane] | None = None
+    fingerprint: Callable[..., FingerprintLane] | None = None
+    begins_at: Callable[[Hashable], datetime] = lambda key: datetime.now(UTC)
+
+
+USUAL = Stages()
+
+
 def scan(
-    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+    items: Iterable[Item | None],
+    tools: Tools,
+    *,
+    sources: Sequence[type[Source]] = SOURCES,
+    max_probes: int = MAX_PROBES,
+    stages: Stages = USUAL,
 ) -> Iterator[Ready]:
     """Scan every item; yields each exactly once, in the order they become ready.
 
@@ -83,18 +118,23 @@ def scan(
     `tools.stop` is set nothing more is pulled and what is unfinished comes back as Interrupted within a second. An item
     whose key comes by `tools.drops` is stopped and not yielded at all.
     """
-    for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes):
+    for batch in scan_in_batches(items, tools, sources=sources, max_probes=max_probes, stages=stages):
         yield from batch
 
 
 def scan_in_batches(
-    items: Iterable[Item | None], tools: Tools, *, sources: Sequence[type[Source]] = SOURCES, max_probes: int = MAX_PROBES
+    items: Iterable[Item | None],
+    tools: Tools,
+    *,
+    sources: Sequence[type[Source]] = SOURCES,
+    max_probes: int = MAX_PROBES,
+    stages: Stages = USUAL,
 ) -> Iterator[list[Ready]]:
     """As `scan`, but yields what is ready at the same moment together, for whom it is cheaper to store many at once.
 
     Nothing waits for company: the faster results come, and the slower they are taken, the larger the batches.
     """
-    lanes = _Lanes(tools, sources, max_probes=max_probes)
+    lanes = _Lanes(tools, sources, stages, max_probes=max_probes)
     try:
         yield from lanes.run(iter(items))
     finally:
@@ -122,14 +162,15 @@ class _Work:
 class _Lanes:
     """One run of the pipeline."""
 
-    def __init__(self, tools: Tools, sources: Sequence[type[Source]], *, max_probes: int) -> None:
+    def __init__(self, tools: Tools, sources: Sequence[type[Source]], stages: Stages, *, max_probes: int) -> None:
         options = tools.options
+        self._begins_at = stages.begins_at
         self._tools = tools
         self._policy = ScopePolicy(options.scope)
         self._pack = risk.pack_of(options.risk.rules_file)
         self._alike = Alike()
-        self._resolver = Resolver(options.resolve)
-        self._engine = ProbeEngine(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
+        self._resolver = (stages.resolver or Resolver)(options.resolve)
+        self._engine = (stages.engine or ProbeEngine)(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
         claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
         self._events: queue.SimpleQueue[
@@ -138,8 +179,11 @@ class _Lanes:
         self._events = queue.SimpleQueue()
         chosen = switched_on(options.intel, sources)
         egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
-        self._intel = IntelLane(chosen, tools, egress, self._events.put)
-        self._fingerprint = FingerprintLane(options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put)
+        self._intel = (stages.intel or IntelLane)(chosen, tools, egress, self._events.put)
+        self._library = Library(Store(options.intel.directory))
+        self._fingerprint = (stages.fingerprint or FingerprintLane)(
+            options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put, pace=self._engine.pace
+        )
         self._works: dict[Hashable, _Work] = {}
         self._awaiting: dict[Hashable, _Work] = {}  # probed, and waiting for the other lanes
         self._is_intel_urgent = False  # one of them waits for nothing else
@@ -194,6 +238,7 @@ class _Lanes:
         while not self._tools.drops.empty():
             work = self._works.pop(self._tools.drops.get(), None)
             if work is not None:
+                self._tools.told_in_vain.put((work.item.key, self._told(work)))
                 self._awaiting.pop(work.item.key, None)
                 self._set_planned(work, 0)
                 self._engine.drop((work.item.key, address) for address in work.decisions)
@@ -220,7 +265,7 @@ class _Lanes:
         return not self._works or time.monotonic() >= self._pull_at
 
     def _start(self, item: Item) -> None:
-        work = _Work(item=item, started_at=datetime.now(UTC), notes=item.notes)
+        work = _Work(item=item, started_at=self._begins_at(item.key), notes=item.notes)
         self._works[item.key] = work
         self._set_planned(work, len(item.all_ports))
         if item.known:
@@ -339,6 +384,7 @@ class _Lanes:
             HostQuestion(
                 key=work.item.key,
                 address=result.address,
+                is_paced=work.decisions[result.address].is_global,
                 open_probes=open_probes,
                 connections=result.connections,
                 answers_everywhere=result.answers_everywhere,
@@ -374,21 +420,22 @@ class _Lanes:
         del self._works[work.item.key]
         self._set_planned(work, 0)
         self._awaiting.pop(work.item.key, None)
-        self._ready.append((work.item.key, result))
+        self._ready.append((work.item.key, replace(result, told=self._told(work))))
+
+    def _told(self, work: _Work) -> tuple[Told, ...]:
+        """Who was told about this item in this run. What came from the cache told nobody."""
+        told: Counter[tuple[str, str]] = Counter()
+        if work.item.target.address is None and not work.item.known:
+            told[ASKED_NAMES, SYSTEM_DNS] += 1
+        now = time.monotonic()
+        for address in work.decisions:
+            for result in self._intel.results(address, now=now):
+                told.update((result.source, host) for host in result.contacted)
+        return tuple(Told(source, host, n) for (source, host), n in told.items())
 
     def _report(self, work: _Work, *, now: float) -> Report:
-        addresses = tuple(
-            AddressReport(
-                address=address,
-                is_global=decision.is_global,
-                probes=work.probes[address],
-                sources=self._intel.results(address, now=now),
-                answers_everywhere=work.answers_everywhere.get(address),
-                services=work.services.get(address) or _unanswered(work, address),
-            )
-            for address, decision in work.decisions.items()
-        )
-        addresses, (verdict, words) = self._alike.rated(addresses, partial(self._rate, work.item.target))
+        found = tuple(self._address_report(work, address, now=now) for address in work.decisions)
+        addresses, (verdict, words) = self._alike.rated(found, partial(self._rate, work.item.target))
         return Report(
             target=replace(work.item.target, notes=(*work.item.target.notes, *work.notes)),
             outcome=Outcome.DONE,
@@ -402,6 +449,21 @@ class _Lanes:
     def _rate(self, target: Target, addresses: Sequence[AddressReport]) -> Rated:
         verdict = risk.rate(risk.gather(addresses), self._pack)
         return verdict, summary.summarise(target, addresses, verdict)
+
+    def _address_report(self, work: _Work, address: IPAddress, *, now: float) -> AddressReport:
+        sources = self._intel.results(address, now=now)
+        services = work.services.get(address) or _unanswered(work, address)
+        known = known_against(services, sources, self._library, day=work.started_at.date())
+        return AddressReport(
+            address=address,
+            is_global=work.decisions[address].is_global,
+            probes=work.probes[address],
+            sources=sources,
+            answers_everywhere=work.answers_everywhere.get(address),
+            services=services,
+            vulnerabilities=known.vulnerabilities,
+            end_of_life=known.end_of_life,
+        )
 
     def _hand_back(self) -> Iterator[Ready]:
         """Cancel the probes and the questions, and give every unfinished item back with what is known of it."""
@@ -426,6 +488,7 @@ class _Lanes:
                     has_progress=sum(map(len, known.values())) > before,
                     notes=work.notes,
                     probing_seconds=time.monotonic() - work.admitted_at if work.admitted_at else 0,
+                    told=self._told(work),
                 ),
             )
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from scans.core import budgets
 from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 from scans.core.options import Options
-from scans.core.types import IPAddress, SourceResult, SourceState
+from scans.core.types import IPAddress, SourceResult, SourceState, Told
 
 STALE_SECONDS = 7 * 24 * 3600  # how long after its time an answer may still stand in for one that did not come
 
@@ -55,7 +55,8 @@ class Budget(Protocol):
 class Pace(Protocol):
     """How fast new connections to global addresses may be made: in all, and to each network of them (a /24 or a /48).
 
-    Each attempt counts, because the network sees each.
+    Each attempt counts, because the network sees each. Two threads share it: that of the probes, and that of conversations
+    with open ports, which stand beside the probes. While both are short, each has half.
     """
 
     def take(self, wanted: int, address: IPAddress, *, ahead: int, now: float) -> int:
@@ -69,6 +70,13 @@ class Pace(Protocol):
 
     def rest_seconds(self, wanted: int, address: IPAddress, *, now: float) -> float:
         """How long to leave an address alone that got nothing; 0.0 if it is not its network that has none left."""
+
+    def take_beside(self, who: Hashable, address: IPAddress, *, now: float) -> float:
+        """Take one connection for somebody beside the probes. Returns 0.0 when granted, otherwise the seconds until it is
+        worth asking again; until then, or until `leave`, part of what the probes take is kept for them."""
+
+    def leave(self, who: Hashable) -> None:
+        """They do not wait any more."""
 
 
 class MemoryCache:
@@ -150,4 +158,5 @@ class Tools:
     pace: Pace | None = None  # shared with other processes; None: the rate of the options, for this one alone
     stop: threading.Event = field(default_factory=threading.Event)  # set: launch nothing more, hand back what is unfinished
     drops: SimpleQueue[Hashable] = field(default_factory=SimpleQueue)  # keys of items that nobody wants any more
+    told_in_vain: SimpleQueue[tuple[Hashable, tuple[Told, ...]]] = field(default_factory=SimpleQueue)  # of items dropped
     pulse: Pulse = field(default_factory=Pulse)

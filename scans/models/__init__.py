@@ -1,7 +1,9 @@
 """The rows: jobs and results, who may ask, what intelligence said, counts by day, waivers, and what keeps the work going."""
 
 from scans.models.access import KEY_PREFIX, ClientKey, IdempotencyKey, Scope
+from scans.models.answers import ModelAnswer, ModelQuestion
 from scans.models.counts import EVERYBODY, NOBODY, CountKind, DailyCount, RestartReason
+from scans.models.egress import EgressEntry
 from scans.models.intel import SourceHealth, SourceReply
 from scans.models.jobs import (
     FINISHED_JOB_STATES,
@@ -44,11 +46,14 @@ __all__ = [
     "CountKind",
     "DailyCount",
     "DeletedJob",
+    "EgressEntry",
     "IdempotencyKey",
     "JobOutcome",
     "JobState",
     "JobTag",
     "Mode",
+    "ModelAnswer",
+    "ModelQuestion",
     "RateBucket",
     "Rescore",
     "RescoredVerdict",

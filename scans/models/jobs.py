@@ -105,6 +105,7 @@ class ScanJob(models.Model):
     version = models.PositiveIntegerField(default=1, help_text="Raised by every write a reader could see")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    model_calls = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="Made for it so far")
     claimed_at = models.DateTimeField(null=True, blank=True, help_text="The last claim: whoever waited longest is next")
     finished_at = models.DateTimeField(null=True, blank=True)
 

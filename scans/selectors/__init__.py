@@ -1,9 +1,10 @@
 """Every read that spans rows: a job's progress, its document on the wire, history. Reads change nothing.
 
 access      who may know of which jobs; whoever lists, counts or reads asks it
-jobs        one job: progress, document
+jobs        one job: progress, document; egress: who was told about its targets
 results     the targets of one job; rescored: what they would be by other rules
 job_page    the targets of one job as its page lists them; job_findings: what they have in common
+model_questions  what the model was told about them
 history     jobs over time; terms: by what was found
 host_page   the other scans of a host, and what changed between them (host_changes)
 waivers     accepted risks, and which findings they mark
@@ -14,6 +15,7 @@ readiness   whether this installation can do its work
 from __future__ import annotations
 
 from scans.selectors.access import is_token, job_by_token, key_of, sees_all_jobs, visible_jobs, was_deleted
+from scans.selectors.egress import EgressLine, egress_document, job_egress
 from scans.selectors.history import (
     WORST_FIRST,
     JobFilters,
@@ -54,6 +56,7 @@ from scans.selectors.jobs import (
     job_status,
     job_version,
 )
+from scans.selectors.model_questions import instruction_of, listed_questions, model_question
 from scans.selectors.readiness import (
     WORKER_SILENCE,
     has_live_supervisor,
@@ -92,6 +95,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Comparison",
+    "EgressLine",
     "FindingGroup",
     "HostHistory",
     "HostScan",
@@ -111,14 +115,17 @@ __all__ = [
     "Unknowns",
     "WaiversInForce",
     "WhatIf",
+    "egress_document",
     "eta_seconds",
     "finished_targets",
     "has_live_supervisor",
     "host_history",
     "host_result",
+    "instruction_of",
     "is_token",
     "job_by_token",
     "job_document",
+    "job_egress",
     "job_facts",
     "job_findings",
     "job_head",
@@ -130,11 +137,13 @@ __all__ = [
     "last_observed",
     "level_counts",
     "listed_jobs",
+    "listed_questions",
     "listed_results",
     "listed_waivers",
     "live_workers",
     "may_be_found",
     "may_waive",
+    "model_question",
     "needs_reaping",
     "other_verdicts",
     "pace",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -25,6 +25,7 @@ from scans.conf import risk_pack
 from scans.core.packing import unpack_probes
 from scans.core.pipeline import Item, failure
 from scans.core.ports import count_ports, expand
+from scans.core.summary import MAX_TOGETHER
 from scans.models import OPEN_JOB_STATES, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services.endurance import AWAY, persistently
 from scans.services.results import Claimed, hand_back, save_report, target_of
@@ -37,7 +38,8 @@ MAX_ATTEMPTS = 8  # the last six alone: docs/decisions/0006
 CLAIM_PROBES = 4096  # about two seconds of work
 MAX_ROWS = 256
 ROWS_BY_ATTEMPTS = {0: MAX_ROWS, 1: 8}  # rows with more attempts go alone
-SUMMARY_ROWS = 4
+SUMMARY_CALLS = 4  # to the model, at once
+SUMMARY_ROWS = SUMMARY_CALLS * MAX_TOGETHER
 _JOBS_TRIED = 5
 
 
@@ -158,7 +160,7 @@ def claim_targets(lease: UUID, *, may_be_suspects: bool = True) -> list[TargetRe
 
 
 def claim_summaries(lease: UUID) -> list[TargetResult]:
-    """Take some scanned rows that wait for the model's words."""
+    """Take some scanned rows that wait for the model's words, each with its attempts before this one."""
     now = clock.now()
     with transaction.atomic():
         rows = list(_unlocked(TargetResult.objects.filter(awaiting_summary(now))).order_by("scanned_at")[:SUMMARY_ROWS])
@@ -167,6 +169,14 @@ def claim_summaries(lease: UUID) -> list[TargetResult]:
                 lease=lease, lease_until=now + LEASE, attempts=F("attempts") + 1
             )
     return rows
+
+
+def hand_back_summaries(lease: UUID, rows: Sequence[int], *, is_counted: bool) -> None:
+    """Give scanned rows back, for the next claim. Without `is_counted` as if they had not been taken."""
+    if not rows:
+        return
+    held = TargetResult.objects.filter(pk__in=rows, lease=lease, state=TargetState.SCANNED)
+    held.update(lease=None, lease_until=None, attempts=F("attempts") if is_counted else F("attempts") - 1)
 
 
 def release(lease: UUID, *, is_counted: bool) -> int:

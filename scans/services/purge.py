@@ -17,7 +17,8 @@ from django.db.models import Count, Model, Q, QuerySet, Sum
 from django.utils import timezone
 
 from scans.core.tools import STALE_SECONDS
-from scans.models import FINISHED_JOB_STATES, DeletedJob, IdempotencyKey, ScanJob, SourceReply, TargetResult
+from scans.models import FINISHED_JOB_STATES, DeletedJob, IdempotencyKey, ModelAnswer, ScanJob, SourceReply, TargetResult
+from scans.services import model_answers
 from scans.services.audit import Action, Origin, record
 
 CHUNK_ROWS = 1024  # measured with 4 kB rows: it locks SQLite for 50 ms, at worst 0.15 s
@@ -45,6 +46,7 @@ class Amounts:
     jobs: int = 0
     targets: int = 0
     replies: int = 0  # of sources
+    answers: int = 0  # of the model
     keys: int = 0  # of submissions
     tombstones: int = 0
 
@@ -134,6 +136,7 @@ def _expired(*, all_replies: bool) -> dict[str, QuerySet[Any]]:
     replies = SourceReply.objects.all()
     return {
         "replies": replies if all_replies else replies.filter(expires_at__lt=now - timedelta(seconds=STALE_SECONDS)),
+        "answers": ModelAnswer.objects.filter(created_at__lt=now - model_answers.LIFETIME),
         "keys": IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_LIFETIME),
         "tombstones": DeletedJob.objects.filter(deleted_at__lt=now - TOMBSTONE_LIFETIME),
     }

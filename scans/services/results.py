@@ -31,6 +31,7 @@ from scans.models import (
     clock,
 )
 from scans.services.aggregates import count_job, count_results, result_tally
+from scans.services.egress import record_told
 from scans.services.rows import Update
 from scans.services.specs import target_from_spec
 from scans.services.terms import term_rows, write_terms
@@ -103,6 +104,7 @@ def save_reports(finished: Sequence[Finished]) -> set[int]:
             update.write(held)
         TargetAddress.objects.bulk_create(row for pk in sorted(held) for row in addresses[pk])
         write_terms([row for pk in sorted(held) for row in terms[pk]])
+        record_told(((job_of[one.claimed.pk], one.report.told) for one in finished if one.claimed.pk in held), at=now)
         jobs = {pk: job_of[pk] for pk in held}
         count_results(((job_id, tallies[pk]) for pk, job_id in jobs.items()), at=now)
         for job_id in sorted(set(jobs.values())):  # in an order that all keep: no two wait for each other
@@ -147,7 +149,11 @@ def hand_back(claimed: Claimed, interrupted: Interrupted | None = None, *, is_co
         columns["attempts"] = 0
         known = {str(address): pack_probes(probes) for address, probes in interrupted.known.items()}
         columns["partial"] = {"addresses": known, "notes": list(interrupted.notes)}
-    return bool(_held(claimed, TargetState.LEASED).update(**columns))
+    with transaction.atomic():
+        is_ours = bool(_held(claimed, TargetState.LEASED).update(**columns))
+        if is_ours and interrupted:
+            record_told([(claimed.job_id, interrupted.told)], at=clock.now())
+    return is_ours
 
 
 def target_of(row: TargetResult) -> Target:

@@ -22,9 +22,10 @@ from scans.core import pipeline
 from scans.core.pipeline import Interrupted, failure
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
-from scans.models import AiChoice, WorkerHeartbeat
+from scans.models import AiChoice, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
 from scans.services.budgets import ProbeGrants
+from scans.services.egress import record_told_in_vain
 from scans.services.endurance import AWAY, persistently
 from scans.services.results import Claimed, Finished, hand_back, save_reports
 from scans.services.summaries import awaits_model, with_reason_now
@@ -72,7 +73,17 @@ def _work(claimed: claims.Claims, tools: Tools, control: _Control) -> int:
         raise
     finally:
         claimed.hand_back_unstarted()
+    _note_told_in_vain(claimed, tools)
     return finished
+
+
+def _note_told_in_vain(claimed: claims.Claims, tools: Tools) -> None:
+    """Targets that were dropped: nothing of them is stored, but others were told about them."""
+    told = []
+    while not tools.told_in_vain.empty():
+        key, those = tools.told_in_vain.get()
+        told.append((claimed.held[key].job_id, those))
+    persistently(partial(record_told_in_vain, told, at=clock.now()))
 
 
 def _settle(batch: list[tuple[Claimed, Report | Interrupted]], control: _Control) -> int:
@@ -109,6 +120,8 @@ def _save(finished: list[Finished]) -> int:
     for one in finished:
         if one.claimed.pk not in saved:
             log.info("target %s was no longer ours: its report is discarded", one.claimed.pk)
+    in_vain = [(one.claimed.job_id, one.report.told) for one in finished if one.claimed.pk not in saved]
+    persistently(partial(record_told_in_vain, in_vain, at=clock.now()))
     if any(one.awaits_summary for one in finished if one.claimed.pk in saved):
         wake_if_idle("ai")
     return len(saved)

@@ -6,10 +6,9 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import connection
@@ -18,9 +17,10 @@ from scans.conf import scanner_options
 from scans.core import wire
 from scans.core.egress import Egress
 from scans.core.summary import GeminiClient
-from scans.core.types import Report, Summary, SummaryState
+from scans.core.types import Report, SummaryState
 from scans.models import AiChoice, TargetResult, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
+from scans.services.explaining import Turn
 from scans.services.results import Claimed, save_summary
 from scans.services.wakeups import wake
 
@@ -52,25 +52,17 @@ def run_summaries() -> int:
     def is_over() -> bool:
         return time.monotonic() >= give_up_at or heartbeats.is_stopping(os.environ.get("SCANNER_SUPERVISOR"))
 
-    ask = partial(_words, _client())
     with (
         heartbeats.beating(lease, WorkerHeartbeat.Kind.SLICE),
         _renewing(lease),
-        ThreadPoolExecutor(claims.SUMMARY_ROWS, thread_name_prefix="model") as threads,
+        ThreadPoolExecutor(claims.SUMMARY_CALLS, thread_name_prefix="model") as threads,
     ):
+        turn = Turn(lease, _client(), threads)
         while not is_over() and (rows := claims.claim_summaries(lease)):
-            asked = {threads.submit(ask, row): row for row in rows}
-            for done in as_completed(asked):  # only this thread touches the database
-                row = asked[done]
-                finished += save_summary(Claimed(pk=row.pk, job_id=row.job_id, lease=lease), done.result())
+            finished += turn.explain(rows)
     if claims.has_awaiting_summary():
         wake("ai")
     return finished
-
-
-def _words(client: GeminiClient, row: TargetResult) -> Summary:
-    evidence, verdict, summary = row.parts
-    return client.explain(evidence, verdict, wire.summary_from_dict(summary))
 
 
 def end_late_summaries() -> int:

@@ -11,6 +11,7 @@ from django import template
 
 from scans.core.summary.facts import facts_for
 from scans.core.types import SummaryState
+from scans.selectors import instruction_of
 
 register = template.Library()
 
@@ -21,7 +22,7 @@ NO_WORDS = {
     SummaryState.DETERMINISTIC: "No model was asked for this job.",
     SummaryState.NO_KEY: "No key for the model is configured: the operator sets GEMINI_API_KEY.",
     SummaryState.SKIPPED: "The model was not asked.",
-    SummaryState.RATE_LIMITED: "The model's service answered “too many requests”.",
+    SummaryState.RATE_LIMITED: "No call to the model was left: too many requests, or a budget of calls is used up.",
     SummaryState.UNAUTHORIZED: "The model's service refused the key.",
     SummaryState.REJECTED: "The model wrote something that the facts do not bear, so its words were thrown away.",
     SummaryState.FAILED: "The model could not be asked, or did not answer.",
@@ -35,6 +36,7 @@ class NumberedFact:
     number: str
     rule: str  # the rule it states, "" for what an address showed or a source answered
     text: str
+    brief: str  # beside the words that rely on it
 
 
 @register.filter
@@ -50,28 +52,47 @@ def why_no_words(state: str) -> str:
 
 
 @register.filter
-def shown_facts(row: Any) -> list[NumberedFact]:
-    """The facts as the model saw them, for an answer that was used or thrown away. They follow from evidence and verdict."""
-    if row.summary["state"] not in ANSWERED_STATES:
+def shown_facts(row: Any, question: Any) -> list[NumberedFact]:
+    """The facts that the model was asked about, as they were written down.
+
+    An earlier version did not write them down: then they are made again from evidence and verdict, for an answer that was
+    used or thrown away.
+    """
+    if question is None and row.summary["state"] not in ANSWERED_STATES:
         return []
-    facts = json.loads(facts_for(row.evidence, row.verdict).text)["facts"]
-    return [NumberedFact(number=fact.pop("id"), rule=fact.get("rule", ""), text=_line(fact)) for fact in facts]
+    text = question.text if question else facts_for(row.evidence, row.verdict).text
+    return [_numbered(fact.pop("id"), fact) for fact in json.loads(text)["facts"]]
 
 
 @register.filter
-def cited_facts(row: Any) -> list[NumberedFact]:
+def cited_facts(row: Any, question: Any) -> list[NumberedFact]:
     """The facts that the model says it relied on."""
-    cited = row.summary["citations"]
-    return [fact for fact in shown_facts(row) if fact.rule and fact.rule in cited]
+    cited, rules = row.summary.get("cited_facts", ()), row.summary["citations"]  # an earlier version kept the rules alone
+    facts = shown_facts(row, question)
+    return [fact for fact in facts if (fact.number in cited if cited else fact.rule and fact.rule in rules)]
+
+
+@register.filter
+def instruction(question: Any) -> str:
+    """What went with the question; "" if that was another version's."""
+    return instruction_of(question)
 
 
 @register.filter
 def asked_effort(usage: Json) -> str:
-    """What the question cost: "412 tokens, 1.9 s"; "" if nothing was counted."""
+    """What the question cost: "412 tokens, 1.9 s, for 3 targets together"; "" if nothing was counted."""
     tokens = sum(count for name, count in usage.items() if name.endswith("_tokens") and not name.startswith("total"))
     seconds = usage.get("latency_ms", 0) / 1000
-    parts = [f"{tokens:,} tokens" if tokens else "", f"{seconds:.1f} s" if seconds else ""]
+    targets = usage.get("targets", 1)
+    together = f"for {targets} targets together" if targets > 1 else ""
+    parts = [f"{tokens:,} tokens" if tokens else "", f"{seconds:.1f} s" if seconds else "", together]
     return ", ".join(part for part in parts if part)
+
+
+def _numbered(number: str, fact: Json) -> NumberedFact:
+    text = _line(fact)
+    brief = ": ".join(fact[part] for part in ("title", "evidence") if part in fact) if "rule" in fact else text
+    return NumberedFact(number=number, rule=fact.get("rule", ""), text=text, brief=brief)
 
 
 def _line(fact: Json) -> str:

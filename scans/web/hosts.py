@@ -44,6 +44,7 @@ def host(request: HttpRequest, token: str, number: int) -> HttpResponse:
         "result": selectors.host_result(row) if row.evidence is not None else None,
         "may_waive": selectors.may_waive(request.user),
         "what_if": what_if,
+        "question": selectors.model_question(row),
         "others": selectors.other_verdicts(row.verdict, others),
         "history": selectors.host_history(row, request.user),
         "status_url": request.build_absolute_uri(reverse("scan-read", args=[job.token])),

@@ -166,6 +166,7 @@ def _rest(request: HttpRequest, found: ScanJob) -> dict[str, Any]:
         "submitted_by": selectors.submit_event(found) if is_staff else None,
         "typed": found.submitted[:MAX_TYPED_ITEMS],
         "rejected": found.rejected[:MAX_TYPED_ITEMS],
+        "egress": selectors.job_egress(found),
         "exports": EXPORTS,
         "tags": sorted(found.tags.values_list("name", flat=True)),
     }

@@ -15,6 +15,8 @@ CALLS = [
     ("post", "/scan/{}/rerun"),
     ("get", "/scan/{}"),
     ("get", "/scan/{}/results"),
+    ("get", "/scan/{}/egress"),
+    ("get", "/scan/{}/prompts"),
     ("get", "/scan/{}/export.json"),
     ("get", "/scan/{}/export.ndjson"),
     ("get", "/scan/{}/export.csv"),

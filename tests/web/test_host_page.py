@@ -6,13 +6,25 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from scans.core.summary import INSTRUCTION
 from scans.core.types import Facts, Outcome, SourceState, Summary, SummaryState
 from scans.models import TargetResult, TargetState
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_service, make_source
+from tests.factories import (
+    make_address,
+    make_failure,
+    make_job,
+    make_question,
+    make_report,
+    make_result,
+    make_service,
+    make_source,
+)
+from tests.many_sources import many_sources
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +123,35 @@ def test_what_a_source_did_not_say_is_neither_yes_nor_no(text):
     assert "Organisation not known no source said it; ip-api: ok" in words
 
 
+def test_where_sources_differ_both_stand_there_with_their_names(page, text):
+    row = make_result(make_report("127.66.0.1", make_address(sources=many_sources())))
+    words = text(row)
+    assert "Place sources differ Berlin, State of Berlin, Germany ip-api and abuseipdb" in words
+    assert re.search(r"Amsterdam, Netherlands geo .{21,25} 6 days old cached", words)
+    assert "Organisation Example Hosting GmbH ip-api" in words, "another name for it is no dispute"
+    assert "Example Holding BV rdap" in words
+    assert "Network AS64500 EXAMPLE-HOSTING ip-api and cymru" in words
+    assert words.count("sources differ") == 1
+    assert "Registry RIPE NCC, registered in NL rdap and cymru" in words, "which is no place"
+    assert "Host names that do not lead back old.example.invalid reverse-dns" in words
+
+
+def test_what_is_known_against_it_and_what_others_saw_say_whose_word_it_is(text):
+    words = text(make_result(make_report("127.66.0.1", make_address(sources=many_sources()))))
+    assert re.search(
+        r"Reputation What sources have .* Abuse score 87 of 100, 1,204 reports abuseipdb .* Seen by others", words
+    )
+    assert re.search(r"Classified as malicious: Mirai greynoise", words)
+    assert re.search(
+        r"Vulnerabilities, inferred from versions CVE-2022-0543, CVE-2023-44487 internetdb .* 6 days old", words
+    )
+    assert "Intelligence 11 of 14" in words
+    assert "Told of the address: ip-api.invalid:80" in words
+    quiet = text(make_result(make_report("127.66.0.1")))
+    assert "Reputation" not in quiet
+    assert "Seen by others" not in quiet
+
+
 @pytest.mark.parametrize(
     ("state", "shown"),
     [
@@ -127,7 +168,7 @@ def test_a_source_without_an_answer_shows_its_state_and_reason(text, state, show
     words = text(make_result(make_report("127.66.0.1", seen)))
     assert f"ip-api {shown} the reason it gave" in words
     assert f"Place not known no source said it; ip-api: {shown}" in words
-    costs = "It costs this report organisation, provider, network, place and kind of network." in words
+    costs = "It costs this report country, city, provider, AS; proxy, mobile and hosting flags." in words
     assert costs == (state not in (SourceState.EMPTY, SourceState.NOT_APPLICABLE))
 
 
@@ -257,6 +298,60 @@ def test_the_words_of_a_model_stand_apart_and_are_named(page, text):
     cited = re.search(r'<a class="ref" href="#fact-(F\d+)">', frame)[1]
     assert "rule: EXP-009; title: Cache, search or coordination store" in facts[cited]
     assert f"saw {len(facts)} facts" in frame
+
+
+def said_by_model(**changes) -> Summary:
+    words = Summary(
+        state=SummaryState.WRITTEN, text="Redis answers.", recommendation=None, deterministic_text="High.",
+        model="gemini-x-001",
+        citations=("EXP-009",), cited_facts=("F3", "F1"), finish_reason="STOP",
+        usage={"prompt_tokens": 400, "candidates_tokens": 12, "latency_ms": 1900, "targets": 3},
+    )  # fmt: skip
+    return replace(words, **changes)
+
+
+def test_cited_facts_stand_beside_the_words_and_the_call_is_accounted_for(page, text):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[6379]), words=said_by_model()))
+    make_question(row)
+    frame = page(row).split('class="model"')[1].split("What the model was sent")[0]
+    assert re.findall(r'href="#fact-(F\d+)"', frame) == ["F1", "F3"]
+    assert "open ports: 6379" in frame
+    assert "412 tokens, 1.9 s, for 3 targets together ended with STOP" in text(row)
+
+
+def test_what_the_model_was_sent_is_shown_word_for_word_and_escaped(page, text):
+    seen = make_address(open_ports=[6379], sources=[make_source(facts=Facts(organisation=HOSTILE))])
+    row = make_result(make_report("127.66.0.1", seen, words=said_by_model()))
+    question = make_question(row)
+    body = page(row)
+    shown = body.split('aria-label="What the model was sent, as JSON">')[1].split("</pre>")[0]
+    assert html.unescape(shown) == question.text
+    assert "<script>" not in shown
+    assert html.unescape(body.split('aria-label="The instruction to the model">')[1].split("</pre>")[0]) == INSTRUCTION
+    assert "To gemini-3.5-flash" in text(row)
+
+
+def test_what_is_shown_is_what_was_sent_even_if_it_would_be_put_otherwise_now(page):
+    row = make_result(make_report("127.66.0.1", make_address(open_ports=[6379]), words=said_by_model()))
+    make_question(row, text='{"facts": [{"id": "F1", "seen": "as it was"}]}', prompt_version=1)
+    body = page(row)
+    assert "seen: as it was" in body
+    assert "The instruction to the model" not in body, "of another version only the facts are known"
+
+
+def test_an_answer_used_again_says_so_and_that_nothing_was_sent(text):
+    row = make_result(make_report("127.66.0.1", words=said_by_model(usage={"cached": 1})))
+    make_question(row, was_sent=False)
+    assert "an answer to the same question, used again" in text(row)
+    assert "Nothing was sent for this target" in text(row)
+
+
+def test_a_failed_call_shows_what_was_sent_all_the_same(page):
+    row = make_result(
+        make_report("127.66.0.1", words=said_by_model(state=SummaryState.FAILED, reason="no answer within 20 s"))
+    )
+    make_question(row)
+    assert "What the model was sent" in page(row)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from scans.core.egress import Egress, EgressRefusedError, Gate
+from scans.core.egress import Egress, EgressRefusedError, Gate, origin
 from scans.core.feeds.base import AnyFeed, FeedError
 from scans.core.feeds.store import BUILT_IN, Record, Store
 from scans.core.http import Http, HttpFailedError, Reply
@@ -80,7 +80,8 @@ def _asked(feed: AnyFeed, store: Store, options: Options, before: Record | None,
 def _get(url: str, feed: AnyFeed, options: Options, own: Record | None) -> Reply:
     known = {"If-None-Match": own.etag, "If-Modified-Since": own.last_modified} if own is not None else {}
     http = Http(Gate(Egress(options, [url])), options.intel, max_body_bytes=feed.max_bytes, seconds=SECONDS)
-    return http.get(url, headers={name: value for name, value in known.items() if value})
+    tags = {name: value for name, value in known.items() if value}
+    return http.get(url, headers=tags, may_redirect=lambda to: origin(to) == origin(url))  # to today's file, not elsewhere
 
 
 def _is_recent(record: Record, feed: AnyFeed, now: datetime) -> bool:

@@ -24,24 +24,25 @@ from scans.core.intel.spamhaus_drop import SpamhausDrop
 from scans.core.intel.tor_exits import TorExits
 from scans.core.intel.virustotal import VirusTotal
 
-SOURCES: tuple[type[Source], ...] = (  # the first that says something is believed
+# In this order they are asked about, and shown: of what several say, the first counts.
+SOURCES: tuple[type[Source], ...] = (
     IpApi,
     Rdap,
     Cymru,
     ReverseDns,
-    Dnsbl,
-    IpInfo,
-    AbuseIpDb,
-    GreyNoise,
-    VirusTotal,
-    InternetDb,
-    Otx,
+    Geo,
     Cloud,
     TorExits,
     SpamhausDrop,
     Firehol,
     Ipsum,
-    Geo,
+    Dnsbl,
+    InternetDb,
+    GreyNoise,
+    AbuseIpDb,
+    VirusTotal,
+    Otx,
+    IpInfo,
 )
 FEEDS: tuple[AnyFeed, ...] = tuple(feed for kind in SOURCES for feed in kind.feeds)
 
@@ -49,15 +50,18 @@ __all__ = [
     "FEEDS",
     "SOURCES",
     "AbuseIpDb",
+    "Cloud",
     "Consultation",
     "Cymru",
     "Dnsbl",
+    "Firehol",
     "Geo",
     "GreyNoise",
     "IntelLane",
     "InternetDb",
     "IpApi",
     "IpInfo",
+    "Ipsum",
     "LocalSource",
     "Otx",
     "Outside",
@@ -66,6 +70,8 @@ __all__ = [
     "ReverseDns",
     "Source",
     "SourceError",
+    "SpamhausDrop",
+    "TorExits",
     "VirusTotal",
     "check_choice",
     "consult",

@@ -156,9 +156,19 @@ class Consultation:
     quota: Quota | None = None
 
 
-def consult(source: RemoteSource, addresses: Sequence[IPAddress], egress: Egress, options: IntelOptions) -> Consultation:
-    """Ask, and turn whatever happens into one result per address, with the time it took and who was told. Never raises."""
-    outside, began = Outside(egress, options), time.monotonic()
+def consult(
+    source: RemoteSource,
+    addresses: Sequence[IPAddress],
+    egress: Egress,
+    options: IntelOptions,
+    *,
+    outside: Outside | None = None,
+) -> Consultation:
+    """Ask, and turn whatever happens into one result per address, with the time it took and who was told. Never raises.
+
+    `outside` is for whoever wants to know who is being told before the end.
+    """
+    outside, began = outside or Outside(egress, options), time.monotonic()
     consultation = _consult(source, addresses, outside)
     elapsed_ms = round(1000 * (time.monotonic() - began))
     timed = {

@@ -18,7 +18,7 @@ from ipaddress import ip_network
 
 from scans.core.budgets import Refusal
 from scans.core.egress import OFFLINE, Egress
-from scans.core.intel.base import Consultation, LocalSource, RemoteSource, Source, consult, look_up
+from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, consult, look_up
 from scans.core.tools import Kept, Tools
 from scans.core.types import IPAddress, IPNetwork, SourceResult, SourceState
 
@@ -50,6 +50,7 @@ class IntelLane:
         self._networks: dict[tuple[str, IPNetwork], list[tuple[IPNetwork, SourceResult]]] = {}  # by source and where
         self._to_keep: list[Kept] = []
         self._requests: Counter[str] = Counter()
+        self._out: dict[tuple[str, IPAddress], Outside] = {}  # by which request it is being asked about
 
     def ask(self, addresses: Iterable[IPAddress], *, now: float) -> None:
         """Ask every source about these addresses. What this machine knows is there at once."""
@@ -143,13 +144,19 @@ class IntelLane:
             for address in batch:
                 del waiting[address]
             self._requests[source.name] += 1
-            threading.Thread(target=self._request, args=(source, batch), name=f"intel-{source.name}", daemon=True).start()
+            outside = Outside(self._egress, self._tools.options.intel)
+            self._out.update({(source.name, address): outside for address in batch})
+            ask = (source, batch, outside)
+            threading.Thread(target=self._request, args=ask, name=f"intel-{source.name}", daemon=True).start()
 
     def _has_room(self, source: RemoteSource) -> bool:
         return self._requests[source.name] < source.max_requests and self._requests.total() < MAX_REQUESTS
 
-    def _request(self, source: RemoteSource, batch: Sequence[IPAddress]) -> None:
-        self._emit(consult(source, batch, self._egress, self._tools.options.intel))
+    def _request(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> None:
+        self._emit(self._consult(source, batch, outside))
+
+    def _consult(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> Consultation:
+        return consult(source, batch, self._egress, self._tools.options.intel, outside=outside)
 
     def _note_networks(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> list[IPNetwork]:
         """Write down the networks that answers are about, by where they were asked for."""
@@ -205,7 +212,9 @@ class IntelLane:
 
     def _missing(self, name: str, address: IPAddress, *, now: float) -> SourceResult:
         if address not in self._waiting.get(name, ()):
-            return SourceResult(source=name, state=SourceState.FAILED, reason="no answer in time")
+            outside = self._out.get((name, address))
+            told = outside.gate.contacted if outside else ()
+            return SourceResult(source=name, state=SourceState.FAILED, reason="no answer in time", contacted=told)
         until, refusal = self._refusals.get(name, (0.0, None))
         if refusal is not None and until > now:
             return SourceResult(source=name, state=refusal.state, reason=refusal.reason)

@@ -1,10 +1,11 @@
 """Does the model's answer keep to the form and to the facts? If not, it is rejected as a whole.
 
-1. Form: one JSON object (a code fence around it is taken off) with exactly the four fields, typed and capped.
+1. Form: one JSON object (a code fence around it is taken off) with exactly the four fields, typed and capped. Of an
+   answer about several targets each part is checked by itself, and one that is rejected costs the others nothing.
 2. Level: the one given. A lower one is a contradiction; a higher one would stand beside ours and confuse.
-3. Citations: rules that fired, and at least one if any did.
-4. Prose: no port, number, vulnerability, rule, service, address or host that the facts do not hold; no markup or
-   link; no word that talks the level down.
+3. Citations: facts that were given, and at least one; if a rule fired, one that states a rule.
+4. Prose: no port, number, vulnerability, rule, service, address or host that the facts do not hold; nothing that was
+   said about another target; no markup or link; no word that talks the level down.
 
 The prose checks err towards rejecting: the price of a good sentence lost is the deterministic text. The reasons hold
 nothing of the answer but numbers and identifiers, so they can be shown and logged.
@@ -15,26 +16,35 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scans.core.risk.levels import rank
-from scans.core.summary.facts import CVE, ModelFacts
-from scans.core.summary.prompt import INSTRUCTION, MAX_RECOMMENDATION_CHARS, MAX_SUMMARY_CHARS
+from scans.core.summary.facts import CVE, RULE_ID, ModelFacts
+from scans.core.summary.prompt import INSTRUCTION, MAX_RECOMMENDATION_CHARS, MAX_SUMMARY_CHARS, target_key
 from scans.core.text import clean_text
 from scans.core.types import Level
 
-MAX_ANSWER_CHARS = 20_000
-FIELDS = {"risk_level", "risk_summary", "recommendation", "cited_rules"}
+MAX_ANSWER_CHARS = 20_000  # for each target
+FIELDS = ("risk_level", "risk_summary", "recommendation", "cited_facts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
     """An answer that may be shown, as plain text."""
 
+    level: Level
     text: str
     recommendation: str | None
-    cited_rules: tuple[str, ...]
+    cited_facts: tuple[str, ...]  # by their numbers
+    cited_rules: tuple[str, ...]  # that these state
+
+    @property
+    def answer(self) -> str:
+        """The answer again, without what was cleaned away: it passes as this one did."""
+        fields = (self.level.value, self.text, self.recommendation or "", list(self.cited_facts))
+        return json.dumps(dict(zip(FIELDS, fields, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +54,45 @@ class Rejection:
     reason: str
 
 
-def validate(answer: str, facts: ModelFacts) -> Accepted | Rejection:
-    """Check one answer against the facts it was given."""
+def validate(answer: str, facts: ModelFacts, *, strange: frozenset[str] = frozenset()) -> Accepted | Rejection:
+    """Check one answer against the facts it was given. `strange`: what was said about others, in lower case."""
     fields = _fields(answer)
     if isinstance(fields, Rejection):
         return fields
     level, summary, recommendation, cited = fields
     prose = _plain(f"{summary}\n{recommendation}")
     reason = _wrong_level(level, facts) or _wrong_citation(cited, facts) or _first(CHECKS, prose, facts)
-    if reason := reason or _first(SUMMARY_CHECKS, _plain(summary), facts):
+    reason = reason or _first(SUMMARY_CHECKS, _plain(summary), facts) or _overheard(prose, strange)
+    if reason:
         return Rejection(reason=reason)
-    return Accepted(text=summary, recommendation=recommendation or None, cited_rules=tuple(dict.fromkeys(cited)))
+    cited_facts = tuple(dict.fromkeys(cited))
+    rules = dict.fromkeys(facts.rule_of[fact] for fact in cited_facts)
+    return Accepted(
+        level=facts.level,
+        text=summary,
+        recommendation=recommendation or None,
+        cited_facts=cited_facts,
+        cited_rules=tuple(rule for rule in rules if rule),
+    )
+
+
+def split_answer(answer: str, targets: int) -> list[str] | Rejection:
+    """The answers that one about several targets consists of, each as text; "" for a target that it leaves out."""
+    if len(answer) > MAX_ANSWER_CHARS * targets:
+        return Rejection(reason="the answer is too long")
+    parts = _parsed(answer)
+    if isinstance(parts, Rejection):
+        return parts
+    keys = [target_key(place) for place in range(targets)]
+    if not isinstance(parts, dict) or not any(key in parts for key in keys):
+        return Rejection(reason="the answer does not hold the targets asked about")
+    return [json.dumps(parts[key]) if key in parts else "" for key in keys]
+
+
+def strangers(many: Sequence[ModelFacts]) -> list[frozenset[str]]:
+    """For each target what was said about the others and not about itself. A word that we use ourselves proves nothing."""
+    everything = frozenset(saying for facts in many for saying in facts.said if saying not in INSTRUCTION.lower())
+    return [frozenset(saying for saying in everything if saying not in facts.text.lower()) for facts in many]
 
 
 Check = Callable[[str, ModelFacts], str | None]
@@ -69,19 +107,20 @@ def _first(checks: Iterable[Check], prose: str, facts: ModelFacts) -> str | None
 
 
 def _fields(answer: str) -> Fields | Rejection:
+    if not answer:
+        return Rejection(reason="the answer leaves this target out")
     if len(answer) > MAX_ANSWER_CHARS:
         return Rejection(reason="the answer is too long")
-    try:
-        raw = json.loads(_unfenced(answer))
-    except (ValueError, RecursionError):
-        return Rejection(reason="the answer is not JSON")
-    if not isinstance(raw, dict) or raw.keys() != FIELDS:
+    raw = _parsed(answer)
+    if isinstance(raw, Rejection):
+        return raw
+    if not isinstance(raw, dict) or raw.keys() != set(FIELDS):
         return Rejection(reason="the answer does not have the fields asked for")
     texts = [raw["risk_level"], raw["risk_summary"], raw["recommendation"]]
-    cited = raw["cited_rules"]
+    cited = raw["cited_facts"]
     if not all(isinstance(text, str) for text in texts) or not isinstance(cited, list):
         return Rejection(reason="a field of the answer has the wrong type")
-    if not all(isinstance(rule, str) for rule in cited):
+    if not all(isinstance(fact, str) for fact in cited):
         return Rejection(reason="a field of the answer has the wrong type")
     level, summary, recommendation = texts[0], *(clean_text(text, limit=MAX_ANSWER_CHARS) for text in texts[1:])
     if not summary:
@@ -89,6 +128,13 @@ def _fields(answer: str) -> Fields | Rejection:
     if len(summary) > MAX_SUMMARY_CHARS or len(recommendation) > MAX_RECOMMENDATION_CHARS:
         return Rejection(reason="a text of the answer is too long")
     return level, summary, recommendation, cited
+
+
+def _parsed(answer: str) -> Any:  # or a Rejection
+    try:
+        return json.loads(_unfenced(answer))
+    except (ValueError, RecursionError):
+        return Rejection(reason="the answer is not JSON")
 
 
 def _unfenced(answer: str) -> str:
@@ -106,11 +152,11 @@ def _wrong_level(level: str, facts: ModelFacts) -> str | None:
 
 
 def _wrong_citation(cited: list[str], facts: ModelFacts) -> str | None:
-    if any(rule not in facts.rules for rule in cited):
-        return "the answer cites a rule that did not fire"
-    if facts.rules and not cited:
-        return "the answer cites no rule"
-    return None
+    if any(fact not in facts.rule_of for fact in cited):
+        return "the answer cites a fact that was not given"
+    if facts.rules and not any(facts.rule_of[fact] for fact in cited):
+        return "the answer cites no rule that fired"
+    return "the answer cites no fact" if facts.rule_of and not cited else None
 
 
 # Prose, as `_plain` leaves it: compatibility forms folded (a full-width digit is a digit), lower case, a host name or
@@ -142,10 +188,11 @@ _KNOWN_FLAWS = re.compile(
     r"\b(?:log4shell|heartbleed|eternalblue|bluekeep|shellshock|spectre|meltdown|poodle|zerologon|proxyshell|"
     r"proxylogon|regresshion|dirtypipe|printnightmare|citrixbleed|smbghost)\b"
 )
-_RULE_ID = re.compile(r"\b(?!sha|aes|rsa)[a-z]{3}-\d{3}\b")
+_FACT_ID = re.compile(r"\b(f\d{1,3})\b")
 _SERVICES = re.compile(
     r"\b(?:ftp|ssh|telnet|smtp|pop3|imap|smb|ldap|mssql|oracle|pptp|nfs|docker|kubernetes|mysql|mariadb|rdp|postgres(?:ql)?|"
-    r"vnc|redis|mongodb|elasticsearch|memcached|cassandra|rabbitmq|kafka|mqtt|modbus|snmp|winrm|jenkins|etcd)\b"
+    r"vnc|redis|mongodb|elasticsearch|memcached|cassandra|rabbitmq|kafka|mqtt|modbus|snmp|winrm|jenkins|etcd|"
+    r"remote\sdesktop)\b"
 )
 _LEVELS = {
     "none": 0, "no": 0, "unknown": 0, "negligible": 1, "minimal": 1, "little": 1, "low": 1, "lower": 1,
@@ -185,8 +232,14 @@ def _vulnerabilities(prose: str, facts: ModelFacts) -> str | None:
 
 def _rules(prose: str, facts: ModelFacts) -> str | None:
     fired = {rule.casefold() for rule in facts.rules}
-    unknown = [name for name in _RULE_ID.findall(prose) if name not in fired and name not in facts.services]  # iec-104
+    unknown = [name for name in RULE_ID.findall(prose) if name not in fired and name not in facts.services]  # iec-104
     return f"the answer names {unknown[0].upper()}, a rule that did not fire" if unknown else None
+
+
+def _facts(prose: str, facts: ModelFacts) -> str | None:
+    """A fact may be named by its number; "F5" can also be a product."""
+    unknown = [number.upper() for number in _FACT_ID.findall(prose) if number.upper() not in facts.rule_of]
+    return f"the answer names {unknown[0]}, which is not in the facts" if unknown else None
 
 
 def _addresses(prose: str, _: ModelFacts) -> str | None:
@@ -207,7 +260,9 @@ def _ports(prose: str, facts: ModelFacts) -> str | None:
 
 def _numbers(prose: str, facts: ModelFacts) -> str | None:
     """A port can be named without the word. Below 10 a number counts things."""
-    for digits in re.findall(r"\d+", _NOT_A_CLAIM.sub(" ", prose)):
+    for pattern in (CVE, RULE_ID, _FACT_ID, _NOT_A_CLAIM):  # the first three are looked at by themselves
+        prose = pattern.sub(" ", prose)
+    for digits in re.findall(r"\d+", prose):
         number = int(digits[:9])
         if len(digits) > 9 or (number >= 10 and number not in facts.numbers):
             return f"the answer names the number {number}, which is not in the facts"
@@ -244,5 +299,12 @@ def _reassurance(prose: str, _: ModelFacts) -> str | None:
     return "the answer talks the risk down" if _REASSURANCE.search(prose) else None
 
 
-CHECKS: tuple[Check, ...] = (_markup, _vulnerabilities, _rules, _addresses, _ports, _numbers, _leak, _reassurance)
+def _overheard(prose: str, strange: Iterable[str]) -> str | None:
+    """What was said about one target must not turn up in the words about another."""
+    if any(re.search(rf"(?<!\w){re.escape(saying)}(?!\w)", prose) for saying in map(_plain, strange)):
+        return "the answer repeats what was said about another target"
+    return None
+
+
+CHECKS: tuple[Check, ...] = (_markup, _vulnerabilities, _rules, _facts, _addresses, _ports, _numbers, _leak, _reassurance)
 SUMMARY_CHECKS: tuple[Check, ...] = (_services, _level_words)

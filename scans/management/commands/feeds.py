@@ -20,8 +20,8 @@ from django.utils import timezone
 from scans.conf import scanner_options
 from scans.core.egress import OFFLINE
 from scans.core.feeds import AnyFeed, FeedError, Record, Store, Update, UpdateState, update, url_of
-from scans.core.intel import FEEDS
 from scans.core.options import Options
+from scans.core.vulnerabilities import ALL_FEEDS as FEEDS
 
 
 class Command(BaseCommand):

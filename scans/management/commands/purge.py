@@ -90,5 +90,6 @@ def _owner_id(name: str | None) -> int | None:
 def _in_words(amounts: Amounts) -> str:
     return (
         f"{amounts.jobs} jobs with {amounts.targets} targets, {amounts.replies} replies of sources, "
+        f"{amounts.answers} answers of the model, "
         f"{amounts.keys} submission keys and {amounts.tombstones} traces of deleted jobs"
     )

