@@ -27,7 +27,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from scans.conf import risk_pack, scanner_options
-from scans.core.intel import SOURCES, switched_on
+from scans.core.feeds import FeedError, Store
+from scans.core.intel import FEEDS, SOURCES, switched_on
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
@@ -197,6 +198,24 @@ def egress() -> Iterator[Finding]:
         yield _warning("egress", text, "AI_SEND_PRIVATE", "Set GEMINI_API_KEY, or unset AI_SEND_PRIVATE.")
 
 
+def list_files() -> Iterator[Finding]:
+    """Those that were brought here can be read, and somebody goes on asking for newer ones."""
+    store = Store(scanner_options().intel.directory)
+    for feed in FEEDS:
+        path = store.path(feed)
+        if path is None or path == feed.seed:
+            continue
+        try:
+            record = store.record(feed)
+        except FeedError as error:
+            remedy = f"manage.py feeds update {feed.name}, or manage.py feeds import {feed.name} FILE."
+            yield _warning("list_files", f"It cannot be used: {error}.", path, remedy)
+            continue
+        if record is not None and record.is_overdue(feed, now=timezone.now()):
+            text = f"It is old: nobody has asked for a newer one since {record.checked_at:%Y-%m-%d}."
+            yield _warning("list_files", text, path, "Have a timer run manage.py feeds update, or import another file.")
+
+
 # --- The database itself -----------------------------------------------------------------------------------------
 
 
@@ -307,7 +326,7 @@ def backlog() -> Iterator[Finding]:
         yield _warning("backlog", f"{messages:,} wake-ups wait, which slows the queue.", "queue", remedy)
 
 
-CHECKS: tuple[Check, ...] = (system_checks, data_directory, disk, descriptors, redis, egress)
+CHECKS: tuple[Check, ...] = (system_checks, data_directory, disk, descriptors, redis, egress, list_files)
 GATES: tuple[tuple[Check, ...], ...] = ((database_reachable,), (migrations,))  # a finding here ends the examination
 DATABASE_CHECKS: tuple[Check, ...] = (database_writable, sqlite_settings, clocks, workers, stuck_jobs, backlog)
 STAGES = (CHECKS, *GATES, DATABASE_CHECKS)
