@@ -84,6 +84,8 @@ class IntelLane:
         source = self._services[consultation.source]
         self._requests[source.name] -= 1
         results = dict(consultation.results)
+        for address in results:
+            self._out.pop((source.name, address), None)
         self._tools.budget.observe(source.name, source.limits, list(results.values()), consultation.quota)
         if source.is_network_wide:
             new = self._note_networks(source, results)
