@@ -53,7 +53,7 @@ def files(store: Store) -> set[str]:
 def test_what_is_put_there_is_read_and_a_record_says_where_it_is_from(store):
     record = put(store, b"one\ntwo\n", etag='"1"')
     assert store.load(FEED).table == ["one", "two"]
-    assert store.load(FEED).of == datetime.fromtimestamp(store.path(FEED).stat().st_mtime, UTC)
+    assert store.load(FEED).of == datetime.fromtimestamp(store.path(FEED).stat().st_mtime_ns / 1e9, UTC)
     assert (record.entries, record.bytes, record.sha256) == (2, 8, hashlib.sha256(b"one\ntwo\n").hexdigest())
     assert store.record(FEED) == record
     assert (record.origin, record.fetched_at, record.etag) == ("https://words.invalid/", NOW, '"1"')
