@@ -64,7 +64,7 @@ def _summary(facts: Mapping[str, Any], worst: Sequence[Finding]) -> str:
 
 
 def _named(finding: Finding) -> str:
-    title, evidence = finding["title"], finding["evidence"].rstrip(".")
+    title, evidence = finding["title"], finding.get("evidence", "as seen").rstrip(".")
     return f"{title[:1].lower() if title[1:2].islower() else title[:1]}{title[1:]} ({evidence})"
 
 

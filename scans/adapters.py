@@ -15,7 +15,7 @@ from django.db.models.functions import Least
 
 from scans.conf import scanner_options
 from scans.core import budgets
-from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
+from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal, bucket_name
 from scans.core.stored import stored_facts
 from scans.core.tools import STALE_SECONDS, Answered, Kept, Pace, Tools, as_cached, as_stale
 from scans.core.types import IPAddress, SourceResult, SourceState
@@ -86,7 +86,7 @@ class DatabaseBudget:
 
     def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
         """Take one request's worth. None when granted, otherwise for how long not, and why."""
-        names = {_bucket_name(source, limit): limit for limit in limits}
+        names = {bucket_name(source, limit): limit for limit in limits}
         for name, limit in names.items():
             full = Bucket.full(limit, now=clock.now().timestamp())
             RateBucket.objects.get_or_create(name=name, defaults=_bucket_row(full))
@@ -123,14 +123,9 @@ class DatabaseBudget:
             row.blocked_until = datetime.fromtimestamp(health.blocked_until, UTC) if health.blocked_until else None
             row.save()
         if quota and quota.remaining > 0 and limits:
-            name = _bucket_name(source, min(limits, key=lambda limit: limit.seconds))
+            name = bucket_name(source, min(limits, key=lambda limit: limit.seconds))
             left = Least(F("tokens"), Value(float(quota.remaining), output_field=FloatField()))
             RateBucket.objects.filter(name=name).update(tokens=left)
-
-
-def _bucket_name(source: str, limit: Limit) -> str:
-    """A source may change its limits with a release: the counts of another limit are of no use to it."""
-    return f"{source}:{limit.requests:g}/{limit.seconds:g}s"
 
 
 def _bucket_row(bucket: Bucket) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from drf_spectacular.views import SpectacularAPIView
 from scans.api.docs import SwaggerView, UnknownView
 from scans.api.health import HealthView, ReadyView
 from scans.api.metrics import MetricsView
+from scans.api.sources import SourcesView
 from scans.api.viewsets import ScanViewSet
-from scans.web import dashboard, history, hosts, jobs, keys, submit, theme, waivers
+from scans.web import dashboard, history, hosts, jobs, keys, sources, submit, theme, waivers
 from scans.web.login import SignInView
 
 web = [
@@ -25,6 +26,7 @@ web = [
     path("jobs/<str:token>/hosts/<int:number>", hosts.host, name="host"),
     path("history", history.history, name="history"),
     path("dashboard", dashboard.dashboard, name="dashboard"),
+    path("sources", sources.sources, name="sources"),
     path("waivers", waivers.waivers, name="waivers"),
     path("waivers/<int:number>/withdraw", waivers.withdraw, name="waiver-withdraw"),
     path("keys", keys.own_keys, name="keys"),
@@ -46,6 +48,7 @@ api = [
     path("scan/<str:token>/export.json", ScanViewSet.as_view({"get": "export_json"}), name="scan-export-json"),
     path("scan/<str:token>/export.ndjson", ScanViewSet.as_view({"get": "export_ndjson"}), name="scan-export-ndjson"),
     path("scan/<str:token>/export.csv", ScanViewSet.as_view({"get": "export_csv"}), name="scan-export-csv"),
+    path("sources.json", SourcesView.as_view(), name="sources-json"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadyView.as_view(), name="readyz"),
     path("metrics", MetricsView.as_view(), name="metrics"),

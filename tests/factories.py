@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,6 +20,7 @@ from scans.core.targets import parse_target
 from scans.core.types import (
     AddressReport,
     Cookie,
+    EndOfLife,
     Facts,
     HttpFacts,
     Outcome,
@@ -33,6 +34,7 @@ from scans.core.types import (
     Summary,
     Target,
     TlsFacts,
+    Vulnerability,
 )
 from scans.models import JobOutcome, JobState, ModelQuestion, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
@@ -106,6 +108,21 @@ CAREFUL_PAGE = HttpFacts(
     is_encrypted=True,
     is_complete=False,
 )
+VULNERABILITIES = (
+    Vulnerability(
+        cve="CVE-2099-0001", named_by=("internetdb", "nvd"), ports=(80,), product="nginx 1.24.0", distribution="Debian",
+        cvss=9.8, cvss_by="nvd", epss=0.91234, is_exploited=True, due=date(2026, 12, 9), is_ransomware=True,
+    ),
+    Vulnerability(cve="CVE-2099-0002", named_by=("internetdb",), epss=0.00043, is_exploited=False),
+    Vulnerability(cve="CVE-2099-0003", named_by=("internetdb",)),
+)  # fmt: skip
+END_OF_LIFE = (
+    EndOfLife(
+        product="nginx", version="1.24.0", release="1.24", named_by=("the service itself",), since=date(2024, 5, 29),
+        ports=(80, 8080), distribution="Debian",
+    ),
+    EndOfLife(product="Example OS", version="10.2", release="10", named_by=("internetdb",)),
+)  # fmt: skip
 REASONS = {PortState.OPEN: "syn-ack", PortState.CLOSED: "conn-refused", PortState.FILTERED: "timeout"}
 
 

@@ -46,6 +46,7 @@ OURS = [
     "modelanswer",
     "workerheartbeat",
     "ratebucket",
+    "sourcehealth",
     "rescore",
     "rescoredverdict",
 ]
@@ -61,6 +62,7 @@ def everything() -> TargetResult:
     ModelAnswer.objects.create(digest="a" * 64, answer="<script>alert(1)</script>", model="m", created_at=now)
     WorkerHeartbeat.objects.create(kind="slice", host="lab", pid=1, started_at=now, seen_at=now)
     RateBucket.objects.create(name="ip-api", tokens=3, counted_at=now)
+    SourceHealth.objects.create(source="ip-api", failures=2, last_miss="failed: HTTP 503")
     list(rescore(lay_over("disable: [EXP-002]"), "disable: [EXP-002]", Selection(), origin=COMMAND_LINE))
     OrmQ.objects.create(key="scan", payload="not a pickle", lock=now)
     for number, success in enumerate((True, False)):
@@ -485,6 +487,11 @@ def test_the_index_counts_failed_logins_and_sources_on_hold(admin_client):
     assert "Failed logins, 24 hours 2 in the audit trail" in said
     assert "Sources on hold 1 ip-api until" in said
     assert "shodan" not in said
+    held = SourceHealth.objects.get(source="ip-api")
+    page = admin_client.get("/admin/").content.decode()
+    for path in (f"/admin/scans/sourcehealth/{held.pk}/change/", "/sources"):
+        assert f'href="{path}"' in page
+        assert admin_client.get(path).status_code == 200
 
 
 # --- Purge by age --------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from django.db import connection, transaction
 from django.db.models import FloatField, Value
 from django.utils import timezone
 
+from scans.core.budgets import BURST
 from scans.core.options import ProbeOptions
 from scans.core.probe import ProbeEngine
 from scans.core.probe.grants import Grant, GrantedRate
-from scans.core.tools import BURST
 from scans.models import RateBucket
 from scans.services import lines
 from scans.services.budgets import ProbeGrants

@@ -46,6 +46,31 @@ def add(file: Path, lines: str) -> None:
 
 
 @pytest.mark.timeout(900)  # likewise
+def test_a_source_is_added_as_the_recipe_says(copy):
+    source, sample = "scans/core/intel/country_is.py", "tests/core/intel/samples/country-is/found.json"
+    told = recipe("Add an intelligence source")
+    assert told.keys() == {source, sample}
+    for file, lines in told.items():
+        (copy / file).parent.mkdir(exist_ok=True)
+        (copy / file).write_text(lines)
+    register, page = copy / "scans/core/intel/__init__.py", copy / "docs/sources.md"
+    follows = "from scans.core.intel.cymru"
+    text = register.read_text().replace(follows, f"from scans.core.intel.country_is import CountryIs\n{follows}")
+    register.write_text(text.replace("\n    Otx,\n", "\n    Otx,\n    CountryIs,\n", 1))
+    assert run(copy, "docs/generate.py").returncode == 0
+    assert "\n| country-is | country | if named | https://api.country.is: the address |" in page.read_text()
+    tests = [f"tests/core/intel/test_{name}.py" for name in ("samples", "http_faults", "choice")]
+    ended = run_tests(copy, *tests, "-k", "country-is")
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert "test_a_sample_becomes_what_it_says[country-is/found] PASSED" in ended.stdout
+    assert ended.stdout.count("PASSED") > 25  # the table of faults, too
+    for tool in ("ruff", "lint-imports"):
+        command = [str(Path(sys.executable).with_name(tool)), *(["check", source, register] if tool == "ruff" else [])]
+        checked = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=400)
+        assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.timeout(900)  # likewise
 def test_a_protocol_is_added_as_the_recipe_says(copy):
     protocol, test = "scans/core/fingerprint/protocols/nntp.py", "tests/core/fingerprint/test_nntp.py"
     told = recipe("Add a protocol")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from scans.core.types import Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
+from scans.core.types import Facts, Level, PortState, ServiceState, SourceState, SummaryState, TargetKind
 from scans.models import JobOutcome, JobState, Mode
 
 LEVELS = [str(level) for level in Level]
@@ -218,6 +220,38 @@ class ServiceSerializer(serializers.Serializer[Any]):
     elapsed_ms = serializers.IntegerField(allow_null=True)
 
 
+class VulnerabilitySerializer(serializers.Serializer[Any]):
+    """A CVE that is named for an address because of a version: indicated, and never confirmed."""
+
+    cve = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources")
+    ports = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Of the services whose version it is; none: the source does not say"
+    )
+    product = serializers.CharField(allow_null=True)
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds carry repairs without a new version")
+    cvss = serializers.FloatField(allow_null=True, help_text="0 to 10")
+    cvss_by = serializers.CharField(allow_null=True)
+    epss = serializers.FloatField(allow_null=True, help_text="0 to 1: how likely it is exploited within 30 days")
+    is_exploited = serializers.BooleanField(allow_null=True, help_text="Listed in CISA's KEV; null: that list is not there")
+    due = serializers.DateField(allow_null=True, help_text="By which agencies have to act, if it is exploited")
+    is_ransomware = serializers.BooleanField(allow_null=True, help_text="true: used by ransomware; null: not known")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
+class EndOfLifeSerializer(serializers.Serializer[Any]):
+    """A product in a release that its makers no longer repaired on the day of the scan."""
+
+    product = serializers.CharField()
+    version = serializers.CharField()
+    release = serializers.CharField()
+    named_by = serializers.ListField(child=serializers.CharField(), help_text="Sources, or `the service itself`")
+    since = serializers.DateField(allow_null=True)
+    ports = serializers.ListField(child=serializers.IntegerField())
+    distribution = serializers.CharField(allow_null=True, help_text="Whose builds may be maintained for longer")
+    basis = serializers.CharField(help_text="What it rests on: `version match only`")
+
+
 class AddressSerializer(PlaceSerializer):
     """One address of a target."""
 
@@ -229,7 +263,52 @@ class AddressSerializer(PlaceSerializer):
     organisation = serializers.CharField(allow_null=True)
     asn = serializers.IntegerField(allow_null=True)
     as_name = serializers.CharField(allow_null=True)
+    network = serializers.CharField(allow_null=True)
+    host_names = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="That lead here and back")
+    abuse_contact = serializers.CharField(allow_null=True)
+    cloud_provider = serializers.CharField(allow_null=True)
+    cloud_service = serializers.CharField(allow_null=True)
+    cloud_region = serializers.CharField(allow_null=True)
     services = ServiceSerializer(many=True)
+    vulnerabilities = VulnerabilitySerializer(
+        many=True, allow_null=True, help_text="The worst first, 100 at most; null: nobody could say"
+    )
+    end_of_life = EndOfLifeSerializer(many=True, allow_null=True, help_text="null: nobody could say")
+
+
+_FACT_KINDS: dict[str, Callable[..., serializers.Field[Any, Any, Any, Any]]] = {
+    "str | None": serializers.CharField,
+    "int | None": serializers.IntegerField,
+    "float | None": serializers.FloatField,
+    "bool | None": serializers.BooleanField,
+    "tuple[str, ...] | None": lambda **said: serializers.ListField(child=serializers.CharField(), **said),
+    "tuple[int, ...] | None": lambda **said: serializers.ListField(child=serializers.IntegerField(), **said),
+}
+_FACT_NOTES = {
+    "registered_country": "Of the registration; not a location",
+    "host_names": "That lead to the address and back",
+    "unconfirmed_names": "That the address leads to, but not back",
+    "is_cdn": "What is seen there is the edge's, not the origin's",
+    "drop_network": "The network on Spamhaus DROP that holds it, and its listing",
+    "policy_lists": "DNS block lists where a listing is no accusation",
+    "block_lists": "Files that name it",
+    "vendor_flags": "Engines or feeds that flag it",
+    "abuse_score": "0 to 100",
+    "pulses": "Threat reports that mention it",
+    "seen_ports": "By others, when is theirs to know; none of our own probes",
+    "seen_cves": "Inferred from versions by others",
+}
+
+
+class FactsSerializer(serializers.Serializer[Any]):
+    """What one source knows of an address. Only what it said is there: a field that is missing is no "no"."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """One for each of `Facts`."""
+        return {
+            known.name: _FACT_KINDS[str(known.type)](required=False, help_text=_FACT_NOTES.get(known.name))
+            for known in fields(Facts)
+        }
 
 
 class SourceSerializer(serializers.Serializer[Any]):
@@ -241,6 +320,8 @@ class SourceSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     observed_at = serializers.DateTimeField(allow_null=True)
     is_cached = serializers.BooleanField()
+    contacted = serializers.ListField(child=serializers.CharField(), help_text="Who was told of the address for this answer")
+    facts = FactsSerializer()
 
 
 class WaiverSerializer(serializers.Serializer[Any]):
@@ -398,8 +479,8 @@ class ListedJobSerializer(JobSerializer):
 class JobListSerializer(serializers.Serializer[Any]):
     """A page of jobs, newest first."""
 
-    scans = ListedJobSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one")
+    scans = ListedJobSerializer(many=True, help_text="May be empty on any page: of so many jobs none matches")
+    next = serializers.CharField(allow_null=True, help_text="The next page; null on the last one, and only there")
 
 
 class JobDocumentSerializer(JobSerializer):

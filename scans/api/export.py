@@ -16,7 +16,8 @@ from scans.models import ScanJob
 CSV_COLUMNS = (
     "ordinal", "target", "ip_address", "addresses", "outcome", "error", "risk_level", "risk_score", "publicly_exposed",
     "open_ports", "findings", "country", "provider", "service_category", "risk_summary", "recommendation", "finished_at",
-    "waived", "services", "certificates",
+    "waived", "services", "certificates", "organisation", "asn", "network", "host_names", "cloud", "reputation", "sources",
+    "vulnerabilities", "end_of_life",
 )  # fmt: skip
 
 

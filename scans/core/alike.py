@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
 from scans.core.types import AddressReport, Summary, Verdict
 
 MAX_KEPT = 64
+ANY = ip_address("::")  # in place of the only thing in which they differ
 MAX_PORTS = 1000  # beyond it hosts are few, and what is kept would be large
 Rated = tuple[Verdict, Summary]
 
@@ -29,7 +31,7 @@ class Alike:
         if not _is_silent(addresses):
             return addresses, rate(addresses)
         [address] = addresses
-        key = (address.is_global, address.probes, address.answers_everywhere, address.sources)
+        key = replace(address, address=ANY)
         if key not in self._known:
             if len(self._known) >= MAX_KEPT:
                 self._known.clear()

@@ -18,6 +18,7 @@ from scans.core.types import SourceState
 
 BURST = 3.0  # requests that may follow one another at once: a bucket of a minute's worth would grant twice that in its first
 SHORT_SECONDS = 60.0
+UNITS = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}
 AHEAD_SECONDS = 5.0  # a count further ahead was written while the clock was wrong, and is forgotten
 BREAKING_FAILURES = 5
 BROKEN_SECONDS = 300.0
@@ -36,6 +37,17 @@ class Limit:
     def is_short(self) -> bool:
         """Whether it is kept by a bucket and not by a count."""
         return self.seconds <= SHORT_SECONDS
+
+    @property
+    def at_most(self) -> float:
+        """How many requests can be left at any time."""
+        return min(BURST, self.requests) if self.is_short else self.requests
+
+    @property
+    def words(self) -> str:
+        """As people say it: 12 in a minute."""
+        unit = f"a {UNITS[int(self.seconds)]}" if self.seconds in UNITS else f"{self.seconds:g} s"
+        return f"{self.requests:,g} in {unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,19 +77,22 @@ class Bucket:
     @classmethod
     def full(cls, limit: Limit, *, now: float) -> Bucket:
         """One that nobody has drawn from."""
-        if limit.is_short:
-            return cls(tokens=min(BURST, limit.requests), counted_at=now)
-        return cls(tokens=limit.requests, counted_at=_window(limit, now))
+        return cls(tokens=limit.at_most, counted_at=now if limit.is_short else _window(limit, now))
+
+
+def bucket_name(source: str, limit: Limit) -> str:
+    """Under which a bucket is kept. A source may change its limits with a release: another limit's counts are of no use."""
+    return f"{source}:{limit.requests:g}/{limit.seconds:g}s"
 
 
 def draw(buckets: Mapping[Limit, Bucket], *, now: float) -> tuple[Mapping[Limit, Bucket], Refusal | None]:
     """Take one request's worth under every limit, or under none of them and say how long to wait."""
-    grown = {limit: _grown(bucket, limit, now=now) for limit, bucket in buckets.items()}
-    waits = [_wait(bucket, limit, now=now) for limit, bucket in grown.items() if bucket.tokens < 1]
+    now_left = {limit: grown(bucket, limit, now=now) for limit, bucket in buckets.items()}
+    waits = [_wait(bucket, limit, now=now) for limit, bucket in now_left.items() if bucket.tokens < 1]
     if waits:
         seconds = max(waits)
-        return grown, Refusal(seconds=seconds, reason=f"its quota is used up for another {max(1, round(seconds))} s")
-    return {limit: replace(bucket, tokens=bucket.tokens - 1) for limit, bucket in grown.items()}, None
+        return now_left, Refusal(seconds=seconds, reason=f"its quota is used up for another {max(1, round(seconds))} s")
+    return {limit: replace(bucket, tokens=bucket.tokens - 1) for limit, bucket in now_left.items()}, None
 
 
 def believed(buckets: Mapping[Limit, Bucket], quota: Quota) -> Mapping[Limit, Bucket]:
@@ -89,16 +104,16 @@ def believed(buckets: Mapping[Limit, Bucket], quota: Quota) -> Mapping[Limit, Bu
     return {**buckets, shortest: replace(buckets[shortest], tokens=tokens)}
 
 
-def _grown(bucket: Bucket, limit: Limit, *, now: float) -> Bucket:
-    """Never going back: time that is counted twice grows tokens twice."""
+def grown(bucket: Bucket, limit: Limit, *, now: float) -> Bucket:
+    """What is left by now. Never going back: time that is counted twice grows tokens twice."""
     if not limit.is_short:
         begins = _window(limit, now)
         is_past = bucket.counted_at < begins or bucket.counted_at > begins + limit.seconds
         return Bucket(tokens=limit.requests, counted_at=begins) if is_past else bucket
     counted_at = min(bucket.counted_at, now + AHEAD_SECONDS)
     now = max(now, counted_at)
-    grown = bucket.tokens + (now - counted_at) * limit.requests / limit.seconds
-    return Bucket(tokens=min(BURST, limit.requests, grown), counted_at=now)
+    tokens = bucket.tokens + (now - counted_at) * limit.requests / limit.seconds
+    return Bucket(tokens=min(limit.at_most, tokens), counted_at=now)
 
 
 def _wait(bucket: Bucket, limit: Limit, *, now: float) -> float:

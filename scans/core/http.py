@@ -134,12 +134,12 @@ class Http:
 
     def _body(self, response: requests.Response) -> bytes:
         """The raw body, not decompressed: a bomb stays as small as it came."""
-        body = b""
+        body = bytearray()  # lists have many megabytes, and bytes would be copied with each chunk
         while chunk := response.raw.read1(65536, decode_content=False):
             body += chunk
             if len(body) > self._max_body_bytes:
                 raise HttpFailedError(f"the reply is larger than {self._max_body_bytes} bytes")
-        return body
+        return bytes(body)
 
 
 def headers_of(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:

@@ -15,10 +15,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from scans.core.said import REPUTATION, in_words, speaking
+
 CSV_FIELDS = (
     "target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary", "services", "certificates",
-    "findings",
+    "findings", "organisation", "asn", "network", "host_names", "cloud", "reputation", "sources",
 )  # fmt: skip
+CLOUD_FACTS = ("cloud_provider", "cloud_service", "cloud_region")
 NDJSON_TYPE = "application/x-ndjson"
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 MAX_SHOWN_PORTS = 30
@@ -36,6 +39,17 @@ _CELLS: dict[str, Callable[[Result], Any]] = {
     "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
     "services": lambda result: "; ".join(_service_words(result)),
     "certificates": lambda result: "; ".join(_certificate_words(result)),
+    "vulnerabilities": lambda result: "; ".join(_vulnerability_words(result)),
+    "end_of_life": lambda result: "; ".join(_end_of_life_words(result)),
+    "organisation": lambda result: _of_first(result, "organisation"),
+    "asn": lambda result: _of_first(result, "asn"),
+    "network": lambda result: _of_first(result, "network"),
+    "host_names": lambda result: " ".join(_of_first(result, "host_names") or ()),
+    "cloud": lambda result: " ".join(
+        filter(None, (_of_first(result, f"cloud_{part}") for part in ("provider", "service", "region")))
+    ),
+    "reputation": lambda result: "; ".join(_reputation_words(result)),
+    "sources": lambda result: "; ".join(f"{_asked(result, source)} {source['state']}" for source in result["sources"]),
 }
 
 
@@ -85,11 +99,45 @@ def _certificate_words(result: Result) -> Iterator[str]:
             yield f"{where} {', '.join(names) or tls['subject']}{more} until {tls['not_after']}"
 
 
+def _vulnerability_words(result: Result) -> Iterator[str]:
+    """Each CVE once, the worst first: "CVE-2021-23017 exploited, EPSS 0.76, CVSS 7.7"."""
+    known = [each for address in result["addresses"] for each in address["vulnerabilities"] or ()]
+    for each in {each["cve"]: each for each in known}.values():
+        words = ["exploited"] if each["is_exploited"] else []
+        words += [f"EPSS {each['epss']:.2g}"] if each["epss"] is not None else []
+        words += [f"CVSS {each['cvss']:g}"] if each["cvss"] is not None else []
+        yield " ".join(filter(None, (each["cve"], ", ".join(words))))
+
+
+def _end_of_life_words(result: Result) -> Iterator[str]:
+    """Each product and version once: "nginx 1.18.0 since 2021-04-20"."""
+    ended = [each for address in result["addresses"] for each in address["end_of_life"] or ()]
+    words = (f"{each['product']} {each['version']}" + (f" since {each['since']}" if each["since"] else "") for each in ended)
+    return iter(dict.fromkeys(words))
+
+
 def _services(result: Result) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each with its port, and its address if the target has several."""
     for address in result["addresses"]:
         before = f"{address['address']} port " if len(result["addresses"]) > 1 else ""
         yield from ((f"{before}{service['port']}", service) for service in address["services"])
+
+
+def _of_first(result: Result, name: str) -> Any:
+    """Who it is, by the first address, as in `provider`."""
+    return result["addresses"][0][name] if result["addresses"] else None
+
+
+def _reputation_words(result: Result) -> Iterator[str]:
+    """What is known against it: "abuseipdb Abuse score: 90 of 100, 12 reports"."""
+    for source in speaking(result["sources"]):
+        for words in in_words(source, REPUTATION):
+            yield f"{_asked(result, source)} {words}"
+
+
+def _asked(result: Result, source: Mapping[str, Any]) -> str:
+    """A source, with the address that it was asked about if the target has several."""
+    return f"{source['address']} {source['source']}" if len(result["addresses"]) > 1 else str(source["source"])
 
 
 class _Echo:

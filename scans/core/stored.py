@@ -7,16 +7,17 @@ something answered. What a row says more is left out; a word or a schema that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import date, datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from scans.core.ports import expand
 from scans.core.types import (
     AddressReport,
     Cookie,
+    EndOfLife,
     Facts,
     HttpFacts,
     PortState,
@@ -26,10 +27,12 @@ from scans.core.types import (
     SourceResult,
     SourceState,
     TlsFacts,
+    Vulnerability,
 )
 from scans.core.wire import SCHEMA
 
 Json = Mapping[str, Any]
+Value = TypeVar("Value", Vulnerability, EndOfLife)
 NO_STATES = {"open": "", "closed": ""}  # of a row that only lists its probes
 
 
@@ -59,7 +62,18 @@ def _address(stored: Json, *, in_full: bool) -> AddressReport:
         probes=tuple(read_probes(stored.get("port_states", NO_STATES), stored.get("probes", ()))),
         sources=tuple(_source(source) for source in stored.get("sources", ())),
         services=tuple(_service(service) for service in stored.get("services", ())),
+        vulnerabilities=_each_known(Vulnerability, stored.get("vulnerabilities"), "due"),
+        end_of_life=_each_known(EndOfLife, stored.get("end_of_life"), "since"),
     )
+
+
+def _each_known(kind: type[Value], stored: Sequence[Json] | None, day: str) -> tuple[Value, ...] | None:
+    """What is known against products; None of a row that says nothing of that. `day` is the field that holds one."""
+    if stored is None:
+        return None
+    make: Callable[..., Value] = kind
+    known = [_known(kind, each) for each in stored]
+    return tuple(make(**said | ({day: date.fromisoformat(said[day])} if day in said else {})) for said in known)
 
 
 def _probes(port_states: Mapping[str, str], probes: Sequence[Sequence[Any]]) -> Iterator[Probe]:

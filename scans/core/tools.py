@@ -55,7 +55,8 @@ class Budget(Protocol):
 class Pace(Protocol):
     """How fast new connections to global addresses may be made: in all, and to each network of them (a /24 or a /48).
 
-    Each attempt counts, because the network sees each.
+    Each attempt counts, because the network sees each. Two threads share it: that of the probes, and that of conversations
+    with open ports, which stand beside the probes. While both are short, each has half.
     """
 
     def take(self, wanted: int, address: IPAddress, *, ahead: int, now: float) -> int:
@@ -69,6 +70,13 @@ class Pace(Protocol):
 
     def rest_seconds(self, wanted: int, address: IPAddress, *, now: float) -> float:
         """How long to leave an address alone that got nothing; 0.0 if it is not its network that has none left."""
+
+    def take_beside(self, who: Hashable, address: IPAddress, *, now: float) -> float:
+        """Take one connection for somebody beside the probes. Returns 0.0 when granted, otherwise the seconds until it is
+        worth asking again; until then, or until `leave`, part of what the probes take is kept for them."""
+
+    def leave(self, who: Hashable) -> None:
+        """They do not wait any more."""
 
 
 class MemoryCache:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
@@ -99,6 +99,9 @@ class Probe(NamedTuple):
     reason: str  # syn-ack, conn-refused, timeout, icmp type 3 code 13, no-route, …
     attempts: int
     latency_ms: float | None  # of the attempt that was answered; None without an answer
+
+
+SERVICE_ITSELF = "the service itself"  # who says what a service said of itself
 
 
 class ServiceState(StrEnum):
@@ -278,6 +281,36 @@ ASKED_NAMES, ASKED_MODEL = "names", "model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Vulnerability:
+    """A CVE that is named for an address because of a version. Nobody has tried it: indicated, and never confirmed."""
+
+    cve: str
+    named_by: tuple[str, ...]  # sources
+    ports: tuple[int, ...] = ()  # of the services whose version it is; empty: the source does not say
+    product: str | None = None  # with its version, if ports are named
+    distribution: str | None = None  # whose builds carry repairs without a new version
+    cvss: float | None = None  # 0.0 to 10.0
+    cvss_by: str | None = None  # the source of that
+    epss: float | None = None  # 0.0 to 1.0: how likely it is exploited within 30 days
+    is_exploited: bool | None = None  # CISA's catalogue lists it; None: the catalogue is not on this machine
+    due: date | None = None  # by which agencies have to act, of one that is exploited
+    is_ransomware: bool | None = None  # True: known to be used by ransomware; None: not known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndOfLife:
+    """A product whose makers no longer repair the release that its version belongs to. Judged when it was seen."""
+
+    product: str
+    version: str
+    release: str  # 1.18 of version 1.18.0
+    named_by: tuple[str, ...]  # sources; of a service's own words SERVICE_ITSELF
+    since: date | None = None  # None: it is over, and nobody says since when
+    ports: tuple[int, ...] = ()
+    distribution: str | None = None  # whose builds are maintained for longer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AddressReport:
     """Everything seen at, and said about, one address of a target."""
 
@@ -287,6 +320,8 @@ class AddressReport:
     sources: tuple[SourceResult, ...] = ()
     answers_everywhere: bool | None = None  # also on high ports at random; None: not asked, because few ports are open
     services: tuple[Service, ...] = ()  # ascending by port; of the first 32 open ports at most
+    vulnerabilities: tuple[Vulnerability, ...] | None = None  # worst first; None: nobody was asked who could name any
+    end_of_life: tuple[EndOfLife, ...] | None = None  # None: no version is known, or nothing that tells of releases is here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,9 @@ The three dicts are stored, never overwrite each other, and are all that `wire_r
                started_at, finished_at,
                addresses [{address, is_global, answers_everywhere, port_states {state: "22,80-82"}, probes [[port,
                state, reason, attempts, latency_ms]], sources [{source, state, reason, observed_at, is_cached,
-               elapsed_ms, facts {only what is known}}], services [{port, state, and of `Service` in types.py what was said;
-               http and tls alike}]}]}
+               elapsed_ms, contacted, facts {only what is known}}], services [{port, state, and of `Service` in types.py
+               what was said; http and tls alike}], and where somebody could say: vulnerabilities [{of `Vulnerability` what
+               is known}], end_of_life [{of `EndOfLife` what is known}]}]}
     verdict   {schema, level, score, ruleset, findings [{rule_id, title, points, ports, evidence, remediation,
                reference, floor}], completeness {ports_answered, ports_tested, sources_answered, sources_asked, doubts}}
     summary   {schema, state, text, recommendation, deterministic_text, reason, model, citations, cited_facts,
@@ -31,18 +32,19 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
 from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand, expand_all, service_name
+from scans.core.said import merged, service_category
 from scans.core.text import clean_text
 from scans.core.types import (
     AddressReport,
     Cookie,
-    Facts,
+    EndOfLife,
     Finding,
     HttpFacts,
     Outcome,
@@ -51,13 +53,13 @@ from scans.core.types import (
     Report,
     Service,
     SourceResult,
-    SourceState,
     Summary,
     SummaryState,
     Target,
     Technology,
     TlsFacts,
     Verdict,
+    Vulnerability,
 )
 
 SCHEMA = 2
@@ -74,20 +76,24 @@ BEST_FIRST = (  # which state a port has that several addresses answer for
     PortState.NOT_TESTED,
     PortState.REFUSED,
 )
-SERVICE_CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", "is_hosting": "Hosting Provider"}
-SPEAKING_STATES = {SourceState.OK, SourceState.STALE}
+IDENTITY_FACTS = (  # of an address; each from the first source that says it
+    "country_code", "organisation", "asn", "as_name", "network", "host_names", "abuse_contact",
+    "cloud_provider", "cloud_service", "cloud_region",
+)  # fmt: skip
 
 Json = dict[str, Any]
 Made = TypeVar("Made")
 
 
-def _unsaid(kind: type[Service] | type[HttpFacts] | type[TlsFacts]) -> Json:
+def _unsaid(kind: type[Any]) -> Json:
     """What a stored dict of this kind has where nothing was said."""
     given = {field.name: None if field.default is MISSING else field.default for field in fields(kind)}
     return {name: [] if value == () else value for name, value in given.items()}
 
 
 _SERVICE, _HTTP, _TLS = _unsaid(Service), _unsaid(HttpFacts), _unsaid(TlsFacts)
+_VULNERABILITY, _END_OF_LIFE = _unsaid(Vulnerability), _unsaid(EndOfLife)
+BASIS = "version match only"  # of all that is known against products: it is indicated, and never confirmed
 TECHNIQUES = {protocol.name: protocol.technique for protocol in PROTOCOLS}
 
 
@@ -182,7 +188,14 @@ def _address_dict(address: AddressReport) -> Json:
         **_probes_dict(address.probes),
         "sources": [_source_dict(result) for result in address.sources],
         "services": services_list(address.services),
+        **_known_against(address),
     }
+
+
+def _known_against(address: AddressReport) -> Json:
+    """What is known against its products; nothing of that where nobody could say."""
+    given = {"vulnerabilities": address.vulnerabilities, "end_of_life": address.end_of_life}
+    return {name: [_known(each) for each in known] for name, known in given.items() if known is not None}
 
 
 class _Last(Generic[Made]):
@@ -275,6 +288,8 @@ def _known(value: Any) -> Any:
         return _text(value)
     if isinstance(value, datetime):
         return _time(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, tuple):
         return [_known(each) for each in value]
     return value
@@ -429,19 +444,13 @@ def _badness(state: str) -> int:
 
 def _identity(sources: Iterable[Mapping[str, Any]]) -> Json:
     """Who runs an address and where, from the first source that says so."""
-    facts: Json = {field.name: None for field in fields(Facts)}
-    for source in sources:
-        if source["state"] in SPEAKING_STATES:
-            facts.update({name: value for name, value in source["facts"].items() if facts.get(name) is None})
+    facts = merged(sources)
     return {
         "location": ", ".join(part for part in (facts["city"], facts["region"]) if part) or None,
         "country": facts["country"],
         "provider": facts["isp"] or facts["organisation"],
-        "service_category": next((words for flag, words in SERVICE_CATEGORIES.items() if facts[flag]), None),
-        "country_code": facts["country_code"],
-        "organisation": facts["organisation"],
-        "asn": facts["asn"],
-        "as_name": facts["as_name"],
+        "service_category": service_category(facts),
+        **{name: facts[name] for name in IDENTITY_FACTS},
     }
 
 
@@ -453,7 +462,21 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
         "port_states": address["port_states"],
         **_identity(address["sources"]),
         "services": [_wire_service(service) for service in address.get("services", ())],
+        **known_against_dict(address),
     }
+
+
+def known_against_dict(address: Mapping[str, Any]) -> Json:
+    """What is known against the products of a stored address, every field whether stored or not."""
+    return {
+        "vulnerabilities": _wire_known(address.get("vulnerabilities"), _VULNERABILITY),
+        "end_of_life": _wire_known(address.get("end_of_life"), _END_OF_LIFE),
+    }
+
+
+def _wire_known(stored: Iterable[Mapping[str, Any]] | None, unsaid: Json) -> list[Json] | None:
+    """What is known against products, with what it rests on. None: nobody could say."""
+    return None if stored is None else [{**unsaid, **known, "basis": BASIS} for known in stored]
 
 
 def _wire_service(service: Mapping[str, Any]) -> Json:
@@ -477,8 +500,8 @@ def _techniques(addresses: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:
-    kept_here = ("facts", "elapsed_ms")  # the latter is for the dashboard; a client could not tell a batch's from its own
-    return {"address": address["address"], **{name: value for name, value in source.items() if name not in kept_here}}
+    said = {name: value for name, value in source.items() if name != "elapsed_ms"}
+    return {"address": address["address"], "contacted": [], **said}  # the time is a batch's, for the dashboard
 
 
 def _if_other(text: str, shown: str) -> str | None:

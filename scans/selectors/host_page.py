@@ -19,8 +19,8 @@ from django.db.models.fields.json import KT
 from django.urls import reverse
 
 from scans.core.ports import compact, expand_all
+from scans.core.said import SPEAKING_STATES
 from scans.core.types import Level
-from scans.core.wire import SPEAKING_STATES
 from scans.models import TargetAddress, TargetResult, TargetState
 from scans.selectors.access import visible_jobs
 from scans.selectors.host_changes import (

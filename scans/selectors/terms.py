@@ -55,15 +55,18 @@ def begins(column: str, text: str) -> Q:
     return Q(**{f"{column}__startswith": text})
 
 
-def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> QuerySet[ScanJob]:
-    """The jobs with a target that has all of this. A query for each kind, to know how many have it."""
+def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> tuple[QuerySet[ScanJob], Exists | None]:
+    """The jobs with a target that has all of this, and what each of them is still to be asked, if the index cannot say.
+
+    A query for each kind, to know how many have it.
+    """
     parts = _parts(wanted)
     counts = [part[: FEW_FOUND + 1].count() for part in parts]
     rarest = counts.index(min(counts))
     terms = _together(parts[rarest], *(part for at, part in enumerate(parts) if at != rarest))
     if counts[rarest] <= FEW_FOUND:
-        return jobs.filter(pk__in=terms.values("job"))
-    return jobs.filter(Exists(terms.filter(job=OuterRef("pk"))))
+        return jobs.filter(pk__in=terms.values("job")), None
+    return jobs, Exists(terms.filter(job=OuterRef("pk")))
 
 
 def results_with(results: QuerySet[TargetResult], job: ScanJob, wanted: Wanted) -> QuerySet[TargetResult]:

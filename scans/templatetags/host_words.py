@@ -91,7 +91,7 @@ def asked_effort(usage: Json) -> str:
 
 def _numbered(number: str, fact: Json) -> NumberedFact:
     text = _line(fact)
-    brief = f"{fact['title']}: {fact['evidence']}" if "rule" in fact else text
+    brief = ": ".join(fact[part] for part in ("title", "evidence") if part in fact) if "rule" in fact else text
     return NumberedFact(number=number, rule=fact.get("rule", ""), text=text, brief=brief)
 
 

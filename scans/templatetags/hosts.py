@@ -6,7 +6,6 @@ Beside this: host_probes (ports), host_words (the model's), host_commands (to co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,8 +17,9 @@ from django.utils.safestring import SafeString
 
 from scans.core.risk import points
 from scans.core.risk.words import port_list
+from scans.core.said import IDENTITY, REPUTATION, SEEN, SPEAKING_STATES, Told, in_words, speaking, told
 from scans.core.types import Finding, SourceState
-from scans.core.wire import SPEAKING_STATES
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
 from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look, state_look
 
@@ -29,13 +29,8 @@ Json = Mapping[str, Any]
 
 MAX_REASONS = 3
 MAX_PORT_LINKS = 8
-FLAGS = {  # yes, no, and by which name it is missed
-    "is_hosting": ("hosting", "not hosting", "hosting"),
-    "is_proxy": ("proxy, VPN or Tor exit", "no proxy, VPN or Tor exit", "proxy"),
-    "is_mobile": ("mobile", "not mobile", "mobile"),
-}
-IDENTITY_LABELS = ("Organisation", "Provider", "Network", "Place", "Kind of network")  # in reading order, known or not
-WHAT_A_SOURCE_GIVES = {"ip-api": "organisation, provider, network, place and kind of network"}
+ALWAYS = ("Organisation", "Provider", "Network", "Place", "Kind of network")  # stand there, known or not
+WHAT_A_SOURCE_GIVES = {kind.name: kind.gives for kind in ALL_SOURCES}
 COSTLY_STATES = frozenset(
     {SourceState.RATE_LIMITED, SourceState.UNAUTHORIZED, SourceState.FAILED, SourceState.SKIPPED, SourceState.STALE}
 )
@@ -58,47 +53,23 @@ SUPPOSED_LOOKS: dict[str, Look] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IdentityValue:
-    """One thing that may be known about an address, and who says so; without a source nobody did."""
-
-    label: str
-    value: str
-    source: Json | None
+@register.filter
+def identity(address: Json) -> list[Told]:
+    """Who and where: every line that a source says something on, and those that are missed where none does."""
+    found = {line.label: line for line in told(address["sources"], IDENTITY)}
+    return [found.get(line.label) or Told(label=line.label) for line in IDENTITY if line.label in {*found, *ALWAYS}]
 
 
 @register.filter
-def identity(address: Json) -> list[IdentityValue]:
-    """Every label, each with the value of the first source that has one."""
-    found: dict[str, IdentityValue] = {}
-    for source in address["sources"]:
-        if source["state"] in SPEAKING_STATES:
-            for label, value in _values(source["facts"]).items():
-                found.setdefault(label, IdentityValue(label=label, value=value, source=source))
-    return [found.get(label) or IdentityValue(label=label, value="", source=None) for label in IDENTITY_LABELS]
+def reputation(address: Json) -> list[Told]:
+    """What sources have against it, or for it."""
+    return told(address["sources"], REPUTATION)
 
 
-def _values(facts: Json) -> dict[str, str]:
-    """The facts of one source as lines for people; what it did not say has no line."""
-    number = f"AS{facts['asn']}" if facts.get("asn") else ""
-    lines = {
-        "Organisation": facts.get("organisation"),
-        "Provider": facts.get("isp"),
-        "Network": " ".join(part for part in (number, facts.get("as_name")) if part),
-        "Place": ", ".join(str(facts[name]) for name in ("city", "region", "country") if facts.get(name)),
-        "Kind of network": _kind(facts),
-    }
-    return {label: str(value) for label, value in lines.items() if value}
-
-
-def _kind(facts: Json) -> str:
-    """Yes, no and "did not say", which are three answers; nothing at all if no flag was set either way."""
-    said = [yes if facts[flag] else no for flag, (yes, no, _) in FLAGS.items() if facts.get(flag) is not None]
-    unsaid = [name for flag, (*_, name) in FLAGS.items() if facts.get(flag) is None]
-    if not said:
-        return ""
-    text = "; ".join([*said, f"not said: {', '.join(unsaid)}"] if unsaid else said)
-    return text[:1].upper() + text[1:]
+@register.filter
+def seen_by_others(address: Json) -> list[Told]:
+    """What sources say they saw there."""
+    return told(address["sources"], SEEN)
 
 
 @register.filter
@@ -109,10 +80,16 @@ def why_not_said(address: Json) -> str:
 
 
 @register.filter
+def count_speaking(address: Json) -> int:
+    """How many sources said something."""
+    return len(speaking(address["sources"]))
+
+
+@register.filter
 def what_it_says(source: Json) -> str:
     """One line of a source's answer: its facts, or why there are none."""
     if source["state"] in SPEAKING_STATES:
-        return "; ".join(_values(source["facts"]).values()) or "nothing about this address"
+        return "; ".join(in_words(source)) or "nothing about this address"
     return str(source["reason"]) or "no reason given"
 
 

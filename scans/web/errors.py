@@ -19,7 +19,7 @@ from scans.web.htmx import STOP_POLLING, wants_fragment
 
 log = logging.getLogger(__name__)
 
-_API_PATHS = re.compile(r"/(?:scans?|ai-agent|api|healthz|readyz|metrics|openapi\.json)(?:/|$)")
+_API_PATHS = re.compile(r"/(?:scans?|ai-agent|api|healthz|readyz|metrics|openapi\.json|sources\.json)(?:/|$)")
 PRIVATE = "private, no-store"  # who asks decides between 404 and 410, and a 404 may come true: a cache may keep neither
 _LAST_RESORT = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Error</title>"

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET
 from scans import selectors
 from scans.core.targets import unmap
 from scans.models import MAX_LABEL_CHARS, MAX_TAG_CHARS, JobState, TermKind
-from scans.selectors.history import COUNTED_JOBS, JobFilters, JobPosition, count_jobs, history_page, without_filter
+from scans.selectors.history import JobFilters, JobPosition, count_jobs, history_page, without_filter
 from scans.web.search import MAX_TEXT_CHARS, SearchError, parse_search
 
 PAGE_JOBS = 25
@@ -191,7 +191,7 @@ def history(request: HttpRequest) -> HttpResponse:
         "is_newest": not before and not page.newer,
         "api": _api_link(filters),
     }
-    if not page.rows and not before and not after:
+    if not page.rows and not page.asked and not before and not after:
         context["ways_out"] = _ways_out(request, filters)
     return render(request, "scans/history.html", context)
 
@@ -201,8 +201,9 @@ def _ways_out(request: HttpRequest, filters: JobFilters) -> list[dict[str, Any]]
     active = [name for name in NAMES if request.GET.get(name)]
     for name in active[:MAX_TRIED]:
         word, fields = NAMES[name]
-        if n := count_jobs(request.user, without_filter(filters, *fields)):
-            return [{"word": word, "n": n, "is_more": n == COUNTED_JOBS, "link": _link(request, **{name: None})}]
+        count = count_jobs(request.user, without_filter(filters, *fields))
+        if count.n:
+            return [{"word": word, "n": count.n, "is_more": count.may_be_more, "link": _link(request, **{name: None})}]
     return []
 
 

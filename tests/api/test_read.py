@@ -102,6 +102,7 @@ def test_the_schema_names_every_operation(client):
         "scan_export_json": "get /scan/{token}/export.json",
         "scan_export_ndjson": "get /scan/{token}/export.ndjson",
         "scan_export_csv": "get /scan/{token}/export.csv",
+        "sources": "get /sources.json",
         "healthz": "get /healthz",
         "readyz": "get /readyz",
     }

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import tracemalloc
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from scans.api.export import CSV_COLUMNS
+from scans.core.types import Facts, SourceState
 from scans.models import TargetResult
 from scans.selectors import results
 from tests.factories import (
@@ -182,6 +183,47 @@ def test_the_csv_export_says_what_was_found_and_until_when_certificates_hold(cli
     two = make_result(make_report("two.invalid", *seen))
     (row,) = csv.DictReader(io.StringIO(exported(client, two.job, "csv"), newline=""))
     assert row["services"] == "127.66.0.1 port 22 SSH; 127.66.0.2 port 22 SSH"
+
+
+def test_the_csv_export_says_who_it_is_and_what_is_known_against_it(client):
+    cloud = {"cloud_provider": "Example", "cloud_region": "eu-1"}
+    named = Facts(network="127.66.0.0/16", host_names=("a.invalid", "b.invalid"), **cloud)
+    against = replace(make_source(facts=Facts(abuse_score=90, abuse_reports=12)), source="reports")
+    down = replace(make_source(SourceState.FAILED, reason="HTTP 503"), source="down")
+    sources = [make_source(), replace(make_source(facts=named), source="names"), against, down]
+    one = make_result(make_report("127.66.0.1", make_address(sources=sources)))
+    (row,) = csv.DictReader(io.StringIO(exported(client, one.job, "csv"), newline=""))
+    assert {name: row[name] for name in ("organisation", "asn", "network", "host_names", "cloud", "service_category")} == {
+        "organisation": "Example Hosting GmbH", "asn": "64500", "network": "127.66.0.0/16",
+        "host_names": "a.invalid b.invalid", "cloud": "Example eu-1", "service_category": "Cloud (eu-1)",
+    }  # fmt: skip
+    assert row["reputation"] == "reports Abuse score: 90 of 100, 12 reports"
+    assert row["sources"] == "ip-api ok; names ok; reports ok; down failed"
+    seen = [make_address(address, sources=[against]) for address in ("127.66.0.1", "127.66.0.2")]
+    two = make_result(make_report("two.invalid", *seen))
+    (row,) = csv.DictReader(io.StringIO(exported(client, two.job, "csv"), newline=""))
+    assert row["sources"] == "127.66.0.1 reports ok; 127.66.0.2 reports ok"
+
+
+def test_what_each_source_said_has_the_fields_that_the_schema_names(client):
+    everything = {known.name: EXAMPLES[str(known.type)] for known in fields(Facts)}
+    row = make_result(make_report("127.66.0.1", make_address(sources=[make_source(facts=Facts(**everything))])))
+    (result,) = client.get(f"/scan/{row.job.token}").json()["results"]
+    schemas = client.get("/api/schema/?format=json").json()["components"]["schemas"]
+    assert set(result["sources"][0]) == set(schemas["Source"]["properties"])
+    assert set(result["addresses"][0]) == set(schemas["Address"]["properties"])
+    described = schemas["Facts"]["properties"]
+    kinds = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list}
+    assert {name: type(value) for name, value in result["sources"][0]["facts"].items()} == {
+        name: kinds[described[name]["type"]] for name in described
+    }
+    assert "required" not in schemas["Facts"]
+
+
+EXAMPLES = {
+    "str | None": "x", "int | None": 1, "float | None": 1.5, "bool | None": False, "tuple[str, ...] | None": ("x",),
+    "tuple[int, ...] | None": (1,),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("said", ['=HYPERLINK("http://x.invalid")', "+1", "-1", "@SUM(A1)", "=1\t2"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
 from typing import Any
@@ -172,13 +172,16 @@ def test_a_scanned_host_in_full():
                 "address": "192.0.2.1", "is_global": True, "open_ports": [22, 5432], "port_states": PORT_STATES,
                 "location": "Frankfurt, Hesse", "country": "Germany", "provider": "Example ISP",
                 "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
-                "asn": 64500, "as_name": "EXAMPLE", "services": [],
+                "asn": 64500, "as_name": "EXAMPLE", "network": None, "host_names": None, "abuse_contact": None,
+                "cloud_provider": None, "cloud_service": None, "cloud_region": None, "services": [],
+                "vulnerabilities": None, "end_of_life": None,
             }
         ],
         "sources": [
             {
                 "address": "192.0.2.1", "source": "ip-api", "state": "ok", "reason": "",
-                "observed_at": "2026-11-24T09:14:02.120000Z", "is_cached": False,
+                "observed_at": "2026-11-24T09:14:02.120000Z", "is_cached": False, "contacted": [],
+                "facts": {name: value for name, value in asdict(FACTS).items() if value is not None},
             }
         ],
         "risk_score": 34,
@@ -241,6 +244,14 @@ def test_an_address_that_was_refused_by_its_number_is_known():
         ({"is_hosting": True}, "Hosting Provider"),
         ({"is_proxy": False, "is_mobile": False, "is_hosting": False}, None),
         ({}, None),
+        ({"is_cdn": True, "cloud_provider": "Example Cloud", "is_hosting": True}, "CDN"),
+        ({"cloud_provider": "Example Cloud", "cloud_region": "eu-1", "is_proxy": True}, "Cloud (eu-1)"),
+        ({"cloud_provider": "Example Cloud", "is_tor_exit": True}, "Cloud"),
+        ({"is_tor_exit": True, "is_proxy": True}, "Tor exit"),
+        ({"as_name": "EXAMPLE-HOSTING, DE"}, "Hosting Provider"),
+        ({"as_name": "EXAMPLE-HOSTING, DE", "is_hosting": False}, None),
+        ({"as_name": "EXAMPLE-HOSTING, DE", "is_mobile": True}, "Mobile Network"),
+        ({"as_name": "GHOSTINGS"}, None),
     ],
 )
 def test_the_first_true_flag_is_the_category(flags, category):
@@ -266,6 +277,24 @@ def test_the_first_source_that_says_something_is_believed():
     broken = replace(OK, source="broken", state=SourceState.FAILED, facts=Facts(country="Nowhere", city="Nowhere"))
     result = served(report(address(closed=(22,), sources=(broken, first, OK))))
     assert (result["country"], result["location"]) == ("Norway", "Frankfurt, Hesse")
+
+
+def test_a_region_is_that_of_its_own_cloud():
+    one = replace(OK, facts=Facts(cloud_provider="One", country="Norway"))
+    two = replace(OK, facts=Facts(cloud_provider="Two", cloud_region="mars-1", network="192.0.2.0/24"))
+    result = served(report(address(closed=(22,), sources=(one, two))))
+    assert result["service_category"] == "Cloud"
+    assert {name: result["addresses"][0][name] for name in ("cloud_provider", "cloud_region", "network", "country")} == {
+        "cloud_provider": "One", "cloud_region": None, "network": "192.0.2.0/24", "country": "Norway",
+    }  # fmt: skip
+
+
+def test_each_source_says_only_what_it_knows_and_who_was_told():
+    asked = replace(OK, source="asked", facts=Facts(is_proxy=False, seen_ports=(22, 80)), contacted=("api.invalid:443",))
+    down = SourceResult(source="down", state=SourceState.FAILED, reason="HTTP 503")
+    sources = served(report(address(closed=(22,), sources=(asked, down))))["sources"]
+    assert [source["facts"] for source in sources] == [{"is_proxy": False, "seen_ports": [22, 80]}, {}]
+    assert [source["contacted"] for source in sources] == [["api.invalid:443"], []]
 
 
 def test_the_identity_is_that_of_the_first_address():

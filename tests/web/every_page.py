@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.auth.models import Group, User
@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from scans.core.risk.operators import lay_over
-from scans.core.types import Outcome, SourceState, Summary, SummaryState
+from scans.core.types import Outcome, Summary, SummaryState
 from scans.models import (
     DeletedJob,
     JobState,
@@ -30,6 +30,8 @@ from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
 from scans.services.rescore import Selection, rescore
 from tests.factories import (
+    END_OF_LIFE,
+    VULNERABILITIES,
     make_address,
     make_failure,
     make_job,
@@ -37,8 +39,8 @@ from tests.factories import (
     make_report,
     make_result,
     make_services,
-    make_source,
 )
+from tests.many_sources import many_sources
 
 DELETED = "d" * 32
 WORDS = Summary(
@@ -90,11 +92,9 @@ def make_world() -> World:
     running.targets.filter(ordinal=1).update(state=TargetState.LEASED)
     running.refresh_from_db()
 
-    failed_source = make_source(SourceState.RATE_LIMITED, reason="quota")
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)
-    seen = make_address(
-        "127.66.0.7", open_ports=[8080], filtered=[25], sources=[make_source(), failed_source], services=make_services()
-    )
+    seen = make_address("127.66.0.7", open_ports=[8080], filtered=[25], sources=many_sources(), services=make_services())
+    seen = replace(seen, vulnerabilities=VULNERABILITIES, end_of_life=END_OF_LIFE)
     refusal = make_failure("10.0.0.1", "out_of_scope", "10.0.0.1 is private: outside your scope.", outcome=Outcome.REFUSED)
     rows = {
         "done": make_result(make_report("127.66.0.7", seen, words=WORDS), job=finished),
@@ -187,7 +187,8 @@ def _waive_badly(page: Any) -> None:
 
 ADMIN_LISTS = (
     "scans/scanjob", "scans/targetresult", "scans/sourcereply", "scans/clientkey", "scans/auditevent", "scans/waiver",
-    "scans/modelanswer", "scans/workerheartbeat", "scans/ratebucket", "scans/rescore", "scans/rescoredverdict",
+    "scans/modelanswer", "scans/workerheartbeat", "scans/ratebucket", "scans/sourcehealth", "scans/rescore",
+    "scans/rescoredverdict",
     "django_q/ormq", "django_q/success", "django_q/failure", "auth/user", "auth/group",
 )  # fmt: skip
 PAGES = (
@@ -206,6 +207,7 @@ PAGES = (
     Page(name="history, a search that cannot be meant", path=_fixed("/history?q=servce:x"), status=422),
     Page(name="history, nothing found", path=_fixed("/history?q=no-such-job")),
     Page(name="dashboard", path=_fixed("/dashboard")),
+    Page(name="sources", path=_fixed("/sources")),
     Page(name="waivers", path=_fixed("/waivers?rule=EXP-008&scope=127.66.0.7&port=3306")),
     Page(name="waivers, with errors", path=_fixed("/waivers"), status=422, act=_waive_badly),
     Page(name="keys", path=_fixed("/keys")),
@@ -242,7 +244,7 @@ PAGES = (
 # Routes that are no pages of their own, each with the reason.
 NO_PAGES = {
     r"^(?:scan|scans|ai-agent)(?:/|$)": "the API answers in JSON",
-    r"^(?:healthz|readyz|metrics|api/schema/)$": "for machines",
+    r"^(?:healthz|readyz|metrics|api/schema/|sources\.json)$": "for machines",
     r"^\^\(\?:scans\?": "the API's own 404",
     r"^preview$": "a part of the form's page, for htmx",
     r"^(?:docs|openapi\.json)$": "lead to the API's description",

@@ -15,9 +15,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scans.models import JobState, JobTag, ScanJob, TargetResult
+from scans.models import JobState, JobTag, ScanJob, TargetResult, TermKind
 from scans.selectors import history as selector
 from scans.selectors import terms as selector_terms
+from scans.web.search import SearchError, parse_search
 from tests.factories import (
     SELF_SIGNED,
     make_address,
@@ -132,7 +133,6 @@ def test_an_empty_page_says_which_filter_stands_in_the_way_and_how_many_jobs_it_
 
 def test_an_empty_page_counts_no_further_than_it_says(client, monkeypatch):
     monkeypatch.setattr(selector, "COUNTED_JOBS", 2)
-    monkeypatch.setattr("scans.web.history.COUNTED_JOBS", 2)
     for _ in range(3):
         make_job("127.66.0.1")
     assert "Without the level filter, 2 or more jobs match." in text_of(page_of(client, level="critical"))
@@ -347,6 +347,114 @@ def test_a_search_takes_as_many_queries_however_much_is_found(client, found_jobs
             services = [make_service(22, "SSH"), *make_services()[1:]]
             make_result(make_report("127.66.0.1", make_address(services=services)), job=make_job("127.66.0.1"))
     assert counts[:2] == counts[2:]
+
+
+@pytest.fixture
+def never_together(monkeypatch):
+    """Nine jobs that all have Redis and nginx, the oldest of them at one target; of so many, each has to be asked."""
+    monkeypatch.setattr(selector_terms, "FEW_FOUND", 0)
+    redis, web = make_service(6379, "Redis"), make_service(80, "HTTP", product="nginx", version="1.24.0")
+    for n in range(9):
+        job = make_job("127.66.0.1", "127.66.0.2", label=str(n), created_at=NOON + timedelta(hours=n))
+        for address, services in (("127.66.0.1", [redis, web] if n == 0 else [redis]), ("127.66.0.2", [web])):
+            make_result(make_report(address, make_address(address, services=services)), job=job)
+
+
+TOGETHER = "service:redis product:nginx"
+
+
+def test_a_page_that_has_asked_many_jobs_says_how_far_it_looked_and_goes_on(client, never_together, monkeypatch):
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 4)
+    page = page_of(client, q=TOGETHER)
+    assert "None of the 4 jobs from 31 Jan 2026, 20:00 to 31 Jan 2026, 17:00 matches." in text_of(page)
+    assert link(page, "Look at newer jobs") is None
+    page = client.get(link(page, "Look further back")).content.decode()
+    assert "None of the 4 jobs from 31 Jan 2026, 16:00 to 31 Jan 2026, 13:00 matches." in text_of(page)
+    assert link(page, "Look at newer jobs") is not None
+    page = client.get(link(page, "Look further back")).content.decode()
+    assert names(page) == ["0"]
+    assert "looked at" not in text_of(page)  # to the end
+    page = client.get(link(page, "Newer than 31 Jan, 12:00")).content.decode()
+    assert "None of the 4 jobs from 31 Jan 2026, 13:00 to 31 Jan 2026, 16:00 matches." in text_of(page)
+    page = client.get(link(page, "Look at newer jobs")).content.decode()
+    assert "No more jobs" in text_of(page)
+
+
+def test_a_page_with_jobs_says_too_how_far_it_looked(client, never_together, monkeypatch):
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 5)
+    for hours in (1, 2):
+        make_job("127.66.0.9", label="nothing", created_at=NOON - timedelta(hours=hours))
+    page = page_of(client, q=TOGETHER, before="2026-01-31T16:00:00Z,1")
+    assert names(page) == ["0"]
+    assert "1 job on this page, newest first, of 5 that were looked at, to 31 Jan, 11:00" in text_of(page)
+    page = client.get(link(page, "Older than 31 Jan, 11:00")).content.decode()
+    assert "No more jobs" in text_of(page)
+
+
+def test_few_jobs_of_many_targets_are_many(client, never_together, monkeypatch):
+    monkeypatch.setattr(selector, "TOGETHER_TARGETS", 5)
+    assert "None of the 2 jobs from" in text_of(page_of(client, q=TOGETHER))
+    monkeypatch.setattr(selector, "TOGETHER_TARGETS", 1)  # one is asked at least, or nobody would get anywhere
+    assert "None of the 1 jobs from" in text_of(page_of(client, q=TOGETHER))
+
+
+def test_the_api_leads_over_empty_pages_to_what_is_further_back(client, never_together, monkeypatch):
+    monkeypatch.setattr(selector, "TOGETHER_JOBS", 4)
+    url, seen = "/scans?service=redis&product=nginx", []
+    while url:
+        document = client.get(url).json()
+        seen.append([job["label"] for job in document["scans"]])
+        url = document["next"]
+    assert seen == [[], [], ["0"]]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    jobs=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=9), limit=st.integers(1, 3), asked=st.integers(1, 4)
+)
+def test_jobs_are_found_once_and_in_order_however_few_a_page_asks(db, jobs, limit, asked):
+    ScanJob.objects.all().delete()
+    expected = []
+    for seconds, is_wanted in jobs:
+        job = make_job("127.66.0.1", created_at=NOON + timedelta(seconds=seconds))
+        if is_wanted:
+            make_result(make_report("127.66.0.1", make_address(open_ports=[6379])), job=job)  # high
+            expected.append((job.created_at, job.pk))
+    staff = User(username="staff", is_staff=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selector, "ASKED_JOBS", asked)
+        patch.setattr(selector, "FEW_RATED", 0)
+        walked = _walk(lambda **at: selector.history_page(staff, selector.JobFilters(risk="high"), limit=limit, **at))
+    assert walked == [sorted(expected, reverse=True), sorted(expected)]
+
+
+def _walk(page_at) -> list[list[tuple[datetime, int]]]:
+    """The jobs as they come page by page from the newest on, and from the oldest on."""
+    pages, back = [page_at()], [page_at(after=selector.JobPosition(created_at=NOON - timedelta(days=1), id=1))]
+    while older := pages[-1].older:
+        pages.append(page_at(before=older))
+    while newer := back[-1].newer:
+        back.append(page_at(after=newer))
+    rows = [row for page in pages for row in page.rows], [row for page in back for row in reversed(page.rows)]
+    return [[(row.job.created_at, row.job.pk) for row in way] for way in rows]
+
+
+WORDS = st.sampled_from([*TermKind.values, "PRODUCT", "nginx 1.2", "*.", "https://x", "dead:beef::", ":", '"', " ", "\xa0"])
+
+
+@given(text=st.lists(WORDS | st.text(max_size=4), max_size=12).map("".join))
+def test_every_part_of_a_search_is_searched_for_or_told_of(text):
+    try:
+        begins, wanted = parse_search(text)
+    except SearchError:
+        return
+    assert set(wanted) <= set(TermKind.values)
+    assert _bare(text) == _bare(begins + "".join(f"{kind}:{value}" for kind, value in wanted.items()))
+
+
+def _bare(text: str) -> str:
+    """Without what a search may have or not."""
+    return "".join(text.replace('"', "").lower().split())
 
 
 # --- What a row says -----------------------------------------------------------------------------------------------

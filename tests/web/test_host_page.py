@@ -24,6 +24,7 @@ from tests.factories import (
     make_service,
     make_source,
 )
+from tests.many_sources import many_sources
 from tests.web.policy import POLICY, inline_parts, policy_of
 
 pytestmark = pytest.mark.django_db
@@ -122,6 +123,35 @@ def test_what_a_source_did_not_say_is_neither_yes_nor_no(text):
     assert "Organisation not known no source said it; ip-api: ok" in words
 
 
+def test_where_sources_differ_both_stand_there_with_their_names(page, text):
+    row = make_result(make_report("127.66.0.1", make_address(sources=many_sources())))
+    words = text(row)
+    assert "Place sources differ Berlin, State of Berlin, Germany ip-api and abuseipdb" in words
+    assert re.search(r"Amsterdam, Netherlands geo .{21,25} 6 days old cached", words)
+    assert "Organisation Example Hosting GmbH ip-api" in words, "another name for it is no dispute"
+    assert "Example Holding BV rdap" in words
+    assert "Network AS64500 EXAMPLE-HOSTING ip-api and cymru" in words
+    assert words.count("sources differ") == 1
+    assert "Registry RIPE NCC, registered in NL rdap and cymru" in words, "which is no place"
+    assert "Host names that do not lead back old.example.invalid reverse-dns" in words
+
+
+def test_what_is_known_against_it_and_what_others_saw_say_whose_word_it_is(text):
+    words = text(make_result(make_report("127.66.0.1", make_address(sources=many_sources()))))
+    assert re.search(
+        r"Reputation What sources have .* Abuse score 87 of 100, 1,204 reports abuseipdb .* Seen by others", words
+    )
+    assert re.search(r"Classified as malicious: Mirai greynoise", words)
+    assert re.search(
+        r"Vulnerabilities, inferred from versions CVE-2022-0543, CVE-2023-44487 internetdb .* 6 days old", words
+    )
+    assert "Intelligence 11 of 14" in words
+    assert "Told of the address: ip-api.invalid:80" in words
+    quiet = text(make_result(make_report("127.66.0.1")))
+    assert "Reputation" not in quiet
+    assert "Seen by others" not in quiet
+
+
 @pytest.mark.parametrize(
     ("state", "shown"),
     [
@@ -138,7 +168,7 @@ def test_a_source_without_an_answer_shows_its_state_and_reason(text, state, show
     words = text(make_result(make_report("127.66.0.1", seen)))
     assert f"ip-api {shown} the reason it gave" in words
     assert f"Place not known no source said it; ip-api: {shown}" in words
-    costs = "It costs this report organisation, provider, network, place and kind of network." in words
+    costs = "It costs this report country, city, provider, AS; proxy, mobile and hosting flags." in words
     assert costs == (state not in (SourceState.EMPTY, SourceState.NOT_APPLICABLE))
 
 

@@ -10,12 +10,14 @@ seed/        small files that come with the program, in the format of the feed t
 
 from __future__ import annotations
 
-from scans.core.feeds.base import Contents, Feed, FeedError, FeedMissingError
+from scans.core.feeds.base import AnyFeed, Contents, Feed, FeedError, FeedMissingError
+from scans.core.feeds.fetch import Update, UpdateState, update, url_of
 from scans.core.feeds.networks import NetworkTable, unmapped
 from scans.core.feeds.store import Loaded, Record, Store
-from scans.core.feeds.text import Sieve, json_object, numbered_lines
+from scans.core.feeds.text import Sieve, address_of, from_epoch, json_object, moment, network_of, numbered_lines
 
 __all__ = [
+    "AnyFeed",
     "Contents",
     "Feed",
     "FeedError",
@@ -25,7 +27,15 @@ __all__ = [
     "Record",
     "Sieve",
     "Store",
+    "Update",
+    "UpdateState",
+    "address_of",
+    "from_epoch",
     "json_object",
+    "moment",
+    "network_of",
     "numbered_lines",
     "unmapped",
+    "update",
+    "url_of",
 ]

@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -30,8 +31,9 @@ Table = TypeVar("Table")
 BUILT_IN = "comes with the program"
 OVERDUE_FACTOR = 3  # a file is overdue when nobody has asked for a newer one in so many times its rhythm
 MOMENTS = ("fetched_at", "checked_at", "dated")
+CHECK_SECONDS = 1.0  # how often a process looks whether a file has changed: a scan asks for tables thousands of times
 _lock = threading.Lock()
-_kept: dict[Path, _Kept] = {}
+_kept: dict[tuple[Path | None, str], _Kept] = {}  # by directory and feed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +73,10 @@ class Loaded(Generic[Table]):
 class _Kept:
     """What this process read: the file as it was then, and what became of it."""
 
-    stamp: tuple[int, int, int]
-    loaded: Loaded[Any] | None
+    looked_at: float  # by the monotonic clock
+    path: Path | None  # None: there is no file
+    stamp: tuple[int, int, int] | None = None
+    loaded: Loaded[Any] | None = None
     error: str = ""
 
 
@@ -92,18 +96,17 @@ class Store:
 
         Raises FeedMissingError if there is no file and FeedError if none that was ever there could be read.
         """
-        path = self.path(feed)
-        if path is None:
-            how = "update` or `manage.py feeds import" if feed.url else "import"
-            raise FeedMissingError(f"there is no file of {feed.title} here: `manage.py feeds {how}` brings one")
-        with _lock:  # others wait: the second one would only read the same again
-            kept = _kept.get(path)
-            stamp = _stamp(path)
-            if kept is None or kept.stamp != stamp:
-                kept = _kept[path] = self._read(feed, path, stamp, kept.loaded if kept else None)
-        if kept.loaded is None:
+        kept = self._of(feed)
+        if kept.loaded is not None:
+            return kept.loaded
+        if kept.path is not None:
             raise FeedError(kept.error)
-        return kept.loaded
+        how = "update` or `manage.py feeds import" if feed.url else "import"
+        raise FeedMissingError(f"there is no file of {feed.title} here: `manage.py feeds {how}` brings one")
+
+    def has(self, feed: AnyFeed) -> bool:
+        """Whether there is a file to load, good or bad."""
+        return self._of(feed).path is not None
 
     def record(self, feed: AnyFeed) -> Record | None:
         """What is known about the file that is in use; None if there is none. Raises FeedError if it cannot be read."""
@@ -120,7 +123,15 @@ class Store:
         return _record(contents, sha256=sha256, size=size, origin=origin, at=arrived)
 
     def put(
-        self, feed: AnyFeed, body: bytes, *, origin: str, at: datetime, etag: str = "", last_modified: str = ""
+        self,
+        feed: AnyFeed,
+        body: bytes,
+        *,
+        origin: str,
+        at: datetime,
+        etag: str = "",
+        last_modified: str = "",
+        least_entries: int = 0,
     ) -> Record:
         """Take in a file. Raises FeedError if it is bad or cannot be written: what was there stays as it is."""
         if len(body) > feed.max_bytes:
@@ -129,34 +140,53 @@ class Store:
             temporary = _written(directory, feed.file_name, body)
             try:
                 contents = _opened(feed, temporary)
+                if contents.entries < least_entries:
+                    raise FeedError(f"it holds {contents.entries} entries only: if that is right, import it")
                 made = _record(contents, sha256=hashlib.sha256(body).hexdigest(), size=len(body), origin=origin, at=at)
                 made = replace(made, etag=etag, last_modified=last_modified)
                 temporary.replace(directory / feed.file_name)
             finally:
                 temporary.unlink(missing_ok=True)
             self._write_record(directory, feed, made)
+        _kept.pop((self.directory, feed.name), None)
         return made
 
-    def is_still_good(self, feed: AnyFeed, record: Record, *, at: datetime) -> None:
+    def is_still_good(self, feed: AnyFeed, record: Record, *, at: datetime) -> Record:
         """Write down that its publisher has nothing newer. Raises FeedError if that cannot be written."""
+        checked = replace(record, checked_at=at)
         with self._writing() as directory:
-            self._write_record(directory, feed, replace(record, checked_at=at))
+            self._write_record(directory, feed, checked)
+        return checked
 
     # ---
 
-    def _read(self, feed: Feed[Table], path: Path, stamp: tuple[int, int, int], before: Loaded[Table] | None) -> _Kept:
+    def _of(self, feed: AnyFeed) -> _Kept:
+        """What this process has of a feed, as of a second ago at most."""
+        key = (self.directory, feed.name)
+        kept = _kept.get(key)
+        if kept is None or time.monotonic() - kept.looked_at > CHECK_SECONDS:
+            with _lock:  # others wait: the second one would only read the same again
+                before = _kept.get(key)
+                kept = _kept[key] = self._looked_at(feed, before) if before is kept or before is None else before
+        return kept
+
+    def _looked_at(self, feed: AnyFeed, before: _Kept | None) -> _Kept:
+        now, path = time.monotonic(), self.path(feed)
+        stamp = _stamp(path) if path is not None else None
+        if path is None or stamp is None:
+            return _Kept(looked_at=now, path=None)
+        if before is not None and (before.path, before.stamp) == (path, stamp):
+            return replace(before, looked_at=now)
         try:
             contents = _opened(feed, path)
         except FeedError as error:
-            return _Kept(stamp=stamp, loaded=before, error=str(error))
+            last_good = before.loaded if before is not None and before.path == path else None
+            return _Kept(looked_at=now, path=path, stamp=stamp, loaded=last_good, error=str(error))
         arrived = None if path == feed.seed else datetime.fromtimestamp(stamp[1] / 1e9, UTC)
         loaded = Loaded(
-            table=contents.table,
-            entries=contents.entries,
-            of=contents.dated or arrived,
-            is_built_in=path == feed.seed,
+            table=contents.table, entries=contents.entries, of=contents.dated or arrived, is_built_in=path == feed.seed
         )
-        return _Kept(stamp=stamp, loaded=loaded)
+        return _Kept(looked_at=now, path=path, stamp=stamp, loaded=loaded)
 
     def _stored_record(self, feed: AnyFeed) -> Record | None:
         if self.directory is None:
@@ -227,8 +257,12 @@ def _record_path(directory: Path, feed: AnyFeed) -> Path:
     return directory / f"{feed.file_name}.about.json"
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """None if it has just gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 

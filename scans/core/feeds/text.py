@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from scans.core.feeds.base import Contents, FeedError
 from scans.core.text import clean_text
+from scans.core.types import IPAddress, IPNetwork
 
 Table = TypeVar("Table")
 
 MAX_LEFT_OUT = 0.02  # of all entries; one is always forgiven if at least one could be read
 SHOWN_CHARS = 60
+WIDEST = {4: 8, 6: 16}  # prefix lengths
 
 
 def numbered_lines(body: bytes) -> Iterator[tuple[int, str]]:
@@ -41,12 +44,33 @@ def json_object(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-def moment(said: object, pattern: str) -> datetime | None:
-    """A date that a file says of itself, in UTC; None if it cannot be read."""
+def network_of(said: object) -> IPNetwork | None:
+    """A network, or an address as the network of itself alone; None for anything else.
+
+    One that is wider than any that is published counts as unreadable, too: a slip or a trick that would name half the world.
+    """
     try:
-        return datetime.strptime(str(said), pattern).replace(tzinfo=UTC)
+        network = ip_network(said) if isinstance(said, str) else None
     except ValueError:
         return None
+    return network if network is not None and network.prefixlen >= WIDEST[network.version] else None
+
+
+def address_of(said: object) -> IPAddress | None:
+    """An address; None for anything else."""
+    try:
+        return ip_address(said) if isinstance(said, str) and "%" not in said else None
+    except ValueError:
+        return None
+
+
+def moment(said: object, pattern: str) -> datetime | None:
+    """A date that a file says of itself, in UTC unless the pattern holds %z; None if it cannot be read."""
+    try:
+        found = datetime.strptime(str(said), pattern)  # noqa: DTZ007 - made aware in the next line
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def from_epoch(said: object) -> datetime | None:

@@ -15,6 +15,7 @@ import os
 import selectors
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from scans.core.fingerprint.conversation import (
 from scans.core.fingerprint.tls_session import TlsSession, reason
 from scans.core.fingerprint.usual import is_hands_off
 from scans.core.probe.sockets import OUT_OF_DESCRIPTORS
+from scans.core.tools import Pace
 from scans.core.types import IPAddress, Service, ServiceState
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ REST_SECONDS = 0.1  # after the system had no descriptor left
 HANDSHAKE_SECONDS = 1.0  # and some round trips; until it is complete
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 LATE = "it did not finish in time"
+NO_TURN = "the rate of connections left it no turn in time"
 NO_DESCRIPTOR = "this machine had no descriptor left"
 
 
@@ -61,11 +64,12 @@ class _Waits(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ground:
-    """What a call stands on: the loop's selector and clock, and the scope policy."""
+    """What a call stands on: the loop's selector and clock, the scope policy, and the pace of connections."""
 
     selector: selectors.BaseSelector
     clock: Callable[[], float]
     may_connect: Callable[[IPAddress], bool]
+    pace: Pace | None = None
 
 
 class Call:
@@ -82,6 +86,7 @@ class Call:
         self._deadline = self._began_at + seconds
         self._wish: Wish | None = None
         self._wish_due = self._deadline
+        self._held_since: float | None = None  # waits until it may connect; meanwhile its time stands still
         self._socket: socket.socket | None = None
         self._port = question.port
         self._tls: TlsSession | None = None
@@ -96,7 +101,12 @@ class Call:
     @property
     def due_at(self) -> float:
         """When `on_time` is to be called, if nothing else happens."""
-        return min(self._deadline, self._wish_due)
+        return self._wish_due if self.is_held else min(self._deadline, self._wish_due)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits until the rate allows a connection."""
+        return self._held_since is not None
 
     def begin(self) -> None:
         """Start the conversation."""
@@ -115,7 +125,7 @@ class Call:
 
     def on_time(self) -> None:
         """What was waited for has not come in time, or the time of the whole service is up."""
-        wish, is_over = self._wish, self._ground.clock() >= self._deadline
+        wish, is_over = self._wish, not self.is_held and self._ground.clock() >= self._deadline
         if isinstance(wish, Receive):
             self._go_on(self._taken(len(self._in), End.DEADLINE if is_over else End.SILENCE))
         elif isinstance(wish, StartTls):
@@ -124,7 +134,11 @@ class Call:
             self._late_to_connect(wish, is_over=is_over)
 
     def cut(self, why: str) -> None:
-        """End it now, whatever it is doing."""
+        """End it now, whatever it is doing. Who only waits for another connection may still tell what it knows."""
+        if self.is_held:
+            self._release()
+            self._deadline = self._ground.clock()  # for whatever else it may wish
+            self._go_on(NO_TURN)
         if self.service is None:
             self._end(Service(port=self.question.port, state=ServiceState.TIMED_OUT, reason=why))
 
@@ -169,6 +183,7 @@ class Call:
         """The one way out: the conversation is over, and nothing of it stays open."""
         self._talk.close()
         self._close()
+        self._release()
         self.service = replace(
             service,
             evidence=escaped(without_cookie_values(self._evidence or self._heard)),
@@ -306,6 +321,8 @@ class Call:
             return "the port was not seen open"
         if not self._ground.may_connect(address):
             return "out of scope"
+        if not self._may_connect_now():
+            return _Waits.YES
         try:
             made = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
             self._adopt(made, WRITE)
@@ -314,6 +331,8 @@ class Call:
             error = failed.errno or errno.EIO
         if error in OUT_OF_DESCRIPTORS:  # of this machine: the probes may have all of them for a moment
             self._close()
+            if self.question.is_paced and self._ground.pace is not None:
+                self._ground.pace.put_back(1, address)
             self._wish_due = self._ground.clock() + REST_SECONDS
             return _Waits.YES
         if error not in (0, errno.EINPROGRESS):
@@ -322,8 +341,29 @@ class Call:
         self._wish_due = self._ground.clock() + CONNECT_SECONDS
         return _Waits.YES
 
+    def _may_connect_now(self) -> bool:
+        """Whether the pace allows one more connection; else it is asked for again, and nothing is late meanwhile."""
+        pace, now = self._ground.pace, self._ground.clock()
+        if pace is None or not self.question.is_paced:
+            return True
+        # The rate is kept by the real clock, whatever the deadlines go by.
+        if wait_seconds := pace.take_beside(self, self.question.address, now=time.monotonic()):
+            self._held_since = now if self._held_since is None else self._held_since
+            self._wish_due = now + wait_seconds
+            return False
+        self._release()
+        return True
+
+    def _release(self) -> None:
+        """It waits no longer: its time goes on."""
+        if self._held_since is not None and self._ground.pace is not None:
+            self._ground.pace.leave(self)
+            held_seconds = self._ground.clock() - self._held_since
+            self._began_at, self._deadline = self._began_at + held_seconds, self._deadline + held_seconds
+            self._held_since = None
+
     def _late_to_connect(self, wish: Connect, *, is_over: bool) -> None:
-        """No answer yet, or no descriptor to ask with: then it is tried again."""
+        """No answer yet; or no descriptor to ask with, or no turn: then it is tried again."""
         answer: Answer | _Waits = NO_ANSWER if self._socket is not None else NO_DESCRIPTOR
         if self._socket is None and not is_over:
             self._connects -= 1

@@ -40,6 +40,7 @@ class Question:
     path: str = "/"  # of the same, without secrets, in ASCII: what HTTP asks for
     open_ports: frozenset[int] = frozenset()  # of the address: a redirect may lead to these and no others
     round_trip_seconds: float = 0.0  # as the probe measured it
+    is_paced: bool = False  # connections to the address count towards the rate
 
 
 class End(StrEnum):

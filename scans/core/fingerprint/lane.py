@@ -4,6 +4,7 @@
 
 A host's services come out together, at the latest `host_seconds` after they came in, whatever they are up to: what has not
 finished then is recorded as that. Hosts take turns, so that one with many open ports does not keep the others waiting.
+New connections to paced addresses are made at the pace of the probes; the one that a probe left open costs nothing.
 The thread touches nothing but its sockets; `ask`, `drop` and `close` may be called from any other.
 """
 
@@ -25,6 +26,7 @@ from scans.core.fingerprint.conversation import Question
 from scans.core.fingerprint.identify import identify
 from scans.core.fingerprint.usual import by_promise
 from scans.core.options import FingerprintOptions
+from scans.core.tools import Pace
 from scans.core.types import IPAddress, Probe, Service, ServiceState
 
 MAX_SERVICES = 32  # of one address; who has more open answers everywhere, or is looked at port by port
@@ -41,6 +43,7 @@ class HostQuestion:
     address: IPAddress
     open_probes: Sequence[Probe]
     connections: Mapping[int, socket.socket] = field(default_factory=dict)  # by port, in the lane's charge from now on
+    is_paced: bool = False
     answers_everywhere: bool | None = None
     name: str | None = None
     scheme: str | None = None  # of a URL, and the port that it names, and what it asks for there
@@ -78,11 +81,13 @@ class FingerprintLane:
         *,
         may_connect: Callable[[IPAddress], bool],
         emit: Callable[[HostServices], None],
+        pace: Pace | None = None,  # None: no rate
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._may_connect = may_connect
         self._emit = emit
+        self._pace = pace
         self._clock = clock
         self._inbox: SimpleQueue[HostQuestion] = SimpleQueue()
         self._drops: SimpleQueue[Hashable] = SimpleQueue()
@@ -138,7 +143,7 @@ class FingerprintLane:
     def _run(self) -> None:
         with closing(selectors.DefaultSelector()) as selector:
             selector.register(self._wake_fd, selectors.EVENT_READ)
-            ground = Ground(selector=selector, clock=self._clock, may_connect=self._may_connect)
+            ground = Ground(selector=selector, clock=self._clock, may_connect=self._may_connect, pace=self._pace)
             try:
                 while not self._is_closed:
                     self._turn(selector, ground)
@@ -198,13 +203,18 @@ class FingerprintLane:
     def _start(self, ground: Ground) -> None:
         """Begin conversations, one of each host in its turn, within the limits."""
         for _ in range(min(len(self._turns), TURN_STARTS)):
-            if len(self._host_of) >= self._options.max_inflight:
+            if not self._has_room():
                 return
             host = self._turns.popleft()
             if host.waiting and host.calls < self._options.per_host:
                 self._begin(host, host.waiting.popleft(), ground)
             if host.waiting:
                 self._turns.append(host)
+
+    def _has_room(self) -> bool:
+        """Whether one more may be under way. Who waits for the rate takes up no room: others have none to wait for."""
+        under_way, most = len(self._host_of), self._options.max_inflight
+        return under_way < most or under_way - sum(call.is_held for call in self._host_of) < most
 
     def _begin(self, host: _Host, question: Question, ground: Ground) -> None:
         connection = host.connections.pop(question.port, None)
@@ -267,6 +277,7 @@ def _questions(asked: HostQuestion, ports: Iterable[int]) -> Iterable[Question]:
             path=asked.path if port == asked.url_port else "/",
             open_ports=open_ports,
             round_trip_seconds=min(latency_ms[port] / 1000, 1.0),
+            is_paced=asked.is_paced,
         )
         for port in ports
     )

@@ -22,11 +22,15 @@ from typing import ClassVar
 from scans.core.budgets import Limit, Quota
 from scans.core.dns import Dns
 from scans.core.egress import Egress, EgressRefusedError, Gate
+from scans.core.feeds import AnyFeed, FeedError, FeedMissingError, Store, unmapped
 from scans.core.http import Http, HttpFailedError
 from scans.core.options import IntelOptions
 from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 
 log = logging.getLogger(__name__)
+
+BAD_FILE = "its file cannot be read: `manage.py feeds status` says why"
+SHORTEST_SECRET_CHARS = 8  # what is shorter may stand in a text by chance
 
 
 class KeyUse(StrEnum):
@@ -75,9 +79,15 @@ class Source(ABC):
     terms: ClassVar[str]  # one line for the user: what its terms ask
     is_default: ClassVar[bool]  # on unless switched off; with a key that it asks for, it is on as soon as there is one
     key: ClassVar[KeyUse] = KeyUse.NONE
+    feeds: ClassVar[tuple[AnyFeed, ...]] = ()  # files that it reads
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings = settings
+
+    @classmethod
+    def is_available(cls, directory: str) -> bool:
+        """Whether there is something to answer from; what is on by default is on only then."""
+        return True
 
 
 class Outside:
@@ -118,11 +128,23 @@ class RemoteSource(Source):
 
 
 class LocalSource(Source):
-    """A source on this machine."""
+    """A source on this machine: it reads the files of its feeds, and sends nothing."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        super().__init__(settings)
+        self.store = Store(settings.directory)
+
+    @classmethod
+    def is_available(cls, directory: str) -> bool:
+        """Whether there is a file of any of its feeds."""
+        return any(Store(directory).path(feed) for feed in cls.feeds)
 
     @abstractmethod
     def look_up(self, address: IPAddress) -> tuple[Facts, datetime | None]:
-        """What it knows, and of when that is. Raises SourceError, for example when its file is not there."""
+        """What it knows of an address, never an IPv4 one in IPv6 clothes, and of when that is.
+
+        Raises SourceError, and FeedError when its file is not there or bad.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,15 +194,21 @@ def _consult(source: RemoteSource, addresses: Sequence[IPAddress], outside: Outs
         return unanswered(source.name, addresses, SourceState.FAILED, "the reply could not be read")
     said_at = datetime.now(UTC)
     results = {address: _result(source.name, answers.facts.get(address), said_at) for address in addresses}
+    if len(key := source.settings.key) >= SHORTEST_SECRET_CHARS and key in repr(results):  # it would be on every page
+        return unanswered(source.name, addresses, SourceState.FAILED, "the reply repeats the key", quota=answers.quota)
     return Consultation(source=source.name, results=results, quota=answers.quota)
 
 
 def look_up(source: LocalSource, address: IPAddress) -> SourceResult:
     """Ask a source on this machine. Never raises."""
     try:
-        facts, said_at = source.look_up(address)
+        facts, said_at = source.look_up(unmapped(address))
     except SourceError as error:
         return SourceResult(source=source.name, state=error.state, reason=str(error))
+    except FeedMissingError as error:
+        return SourceResult(source=source.name, state=SourceState.SKIPPED, reason=str(error))
+    except FeedError:  # its text holds a line of the file
+        return SourceResult(source=source.name, state=SourceState.FAILED, reason=BAD_FILE)
     except Exception as error:  # noqa: BLE001 - the edge: a file that somebody else wrote never costs the scan
         log.warning("%s: unreadable file (%s)", source.name, type(error).__name__)
         return SourceResult(source=source.name, state=SourceState.FAILED, reason="its file could not be read")

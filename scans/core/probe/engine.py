@@ -132,6 +132,11 @@ class ProbeEngine:
         return host.progress if host else None
 
     @property
+    def pace(self) -> Pace:
+        """What paced hosts are probed at, for whoever else makes connections to them."""
+        return self._pace
+
+    @property
     def stats(self) -> ProbeStats:
         """A snapshot."""
         return ProbeStats(

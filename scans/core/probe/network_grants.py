@@ -74,7 +74,8 @@ class GrantedNetworks:
     def put_back(self, network: NetworkKey, unused: int) -> None:
         """See Networks."""
         with self._lock:
-            self._known[network].ready += unused
+            if network in self._known:  # else all of it was withdrawn
+                self._known[network].ready += unused
 
     def rest_seconds(self, network: NetworkKey, wanted: int, *, now: float) -> float:
         """See Networks."""

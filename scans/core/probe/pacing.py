@@ -38,6 +38,7 @@ class TokenBucket:
         return self._tokens >= self._most
 
     def _refill(self, now: float) -> None:
+        now = max(now, self._counted_at)  # of two threads one may have looked at the clock before the other
         if self._tokens < self._most:  # infinity times no time would be no number
             self._tokens = min(self._most, self._tokens + (now - self._counted_at) * self._per_second)
         self._counted_at = now

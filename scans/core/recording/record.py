@@ -61,8 +61,8 @@ def record(
         resolver=lambda options: _Resolver(options, tape),
         engine=lambda *given, **named: _Engine(tape, *given, **named),
         intel=lambda *given: _Intel(tape, *given),
-        fingerprint=lambda options, may_connect, emit: FingerprintLane(
-            options, may_connect=may_connect, emit=tape.services(emit)
+        fingerprint=lambda options, may_connect, emit, pace: FingerprintLane(
+            options, may_connect=may_connect, emit=tape.services(emit), pace=pace
         ),
     )
     fresh = replace(tools, cache=MemoryCache())

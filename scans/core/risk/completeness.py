@@ -41,7 +41,13 @@ def completeness(addresses: Sequence[AddressReport]) -> Completeness:
         ports_tested=len(probes),
         sources_answered=sum(s.state in (SourceState.OK, SourceState.EMPTY) for s in asked),
         sources_asked=len(asked),
-        doubts=(*port_doubts(addresses), *service_doubts(addresses), *source_doubts(addresses)),
+        doubts=(
+            *port_doubts(addresses),
+            *service_doubts(addresses),
+            *edge_doubts(addresses),
+            *version_doubts(addresses),
+            *source_doubts(addresses),
+        ),
     )
 
 
@@ -71,6 +77,35 @@ def service_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
             words = "open ports did not say what they are"
             doubts.append(f"{where}{len(unknown)} of {len(is_open)} {words} ({port_list(unknown)}).")
     return tuple(doubts)
+
+
+def edge_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """One sentence for each address that many sites share: what is found there is not the server's behind it."""
+    doubts = []
+    for address in addresses:
+        said = [result.facts for result in address.sources if result.facts.is_cdn]
+        if said:
+            where = f"On {address.address}, the" if len(addresses) > 1 else "The"
+            name = next((clean_text(facts.cloud_provider, limit=60) for facts in said if facts.cloud_provider), "")
+            edge = f"{where} address is a shared edge of a content delivery network" + (f" ({name})" if name else "")
+            doubts.append(f"{edge}: findings and reputation describe it and not the origin behind it.")
+    return tuple(doubts)
+
+
+def version_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
+    """Why what versions indicate may not be so: builds with repairs of their own, and what there is no list for."""
+    doubts = []
+    for address in addresses:
+        where = f"On {address.address}, " if len(addresses) > 1 else ""
+        known, ended = address.vulnerabilities or (), address.end_of_life or ()
+        builders = {*(each.distribution for each in known), *(each.distribution for each in ended)}
+        if named := sorted(filter(None, builders)):
+            words = "repairs programs without a new version: what a version indicates may be repaired."
+            doubts.append(f"{where}{clean_text(' and '.join(named), limit=80)} {words}")
+        if unjudged := sum(each.is_exploited is None for each in known):
+            cves = "the CVE named is" if unjudged == 1 else f"the {unjudged} CVEs named are"
+            doubts.append(f"{where}whether {cves} exploited is not known: the list of those is not on this machine.")
+    return tuple(doubt[0].upper() + doubt[1:] for doubt in doubts)
 
 
 def source_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:

@@ -7,16 +7,15 @@ Both only grow when an address is added or becomes public, so the rating of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scans.core.risk.completeness import ANSWERED_STATES, completeness
 from scans.core.risk.fact import Fact
+from scans.core.risk.reputation import reputation_facts
 from scans.core.risk.services import service_facts
+from scans.core.risk.weaknesses import weakness_facts
 from scans.core.types import AddressReport, Completeness, PortState, SourceState
-
-SPEAKING_STATES = frozenset({SourceState.OK, SourceState.STALE})  # their facts count, an old answer's too
-FLAGS = {"intel.anonymiser": "is_proxy"}  # a rule's name for what sources say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +54,6 @@ def _is_observed(address: AddressReport) -> bool:
 
 def _observed(addresses: Sequence[AddressReport]) -> Observed:
     open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
-    stated = {name: _flag(addresses, attribute) for name, attribute in FLAGS.items()}
-    flags = {name: fact for name, fact in stated.items() if fact}
     services = [service for address in addresses for service in address.services]
-    return Observed(ports=tuple(sorted(open_ports)), facts={**flags, **service_facts(services)})
-
-
-def _flag(addresses: Iterable[AddressReport], attribute: str) -> Fact | None:
-    """True if any source says so, false if one denies it and none confirms, None if none says anything."""
-    said: dict[bool, set[str]] = {}
-    for address in addresses:
-        for result in address.sources:
-            value = getattr(result.facts, attribute) if result.state in SPEAKING_STATES else None
-            if value is not None:
-                said.setdefault(value, set()).add(result.source)
-    if not said:
-        return None
-    value = True in said
-    return Fact(value=value, sources=tuple(sorted(said[value])))
+    facts = {**reputation_facts(addresses), **service_facts(services), **weakness_facts(addresses)}
+    return Observed(ports=tuple(sorted(open_ports)), facts=facts)

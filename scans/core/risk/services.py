@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from scans.core.risk.fact import Fact
-from scans.core.types import Cookie, HttpFacts, Service
+from scans.core.types import SERVICE_ITSELF, Cookie, HttpFacts, Service
 
-SOURCE = ("the service itself",)
+SOURCE = (SERVICE_ITSELF,)
 # Names that frameworks give to the cookie that stands for a login: PHPSESSID, JSESSIONID, connect.sid, laravel_session, …
 _SESSION_COOKIE = re.compile(r"sess|(?:^|[._-])sid$|auth|token|login", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z][/ ]v?\d+(?:\.\d+)+")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from scans.core.risk.evidence import gather
 from scans.core.risk.levels import rank
 from scans.core.risk.pack import Pack
 from scans.core.risk.scorer import rate
-from scans.core.types import AddressReport, Finding, PortState, Probe, Verdict
+from scans.core.types import AddressReport, EndOfLife, Finding, PortState, Probe, Verdict, Vulnerability
+
+Known = TypeVar("Known", Vulnerability, EndOfLife)
 
 MAX_CANDIDATES = 20  # ports that are tried one by one; each is one rating
 MAX_TRIED_PORTS = 256  # open ones; of a host with more a single port says nothing, and each rating takes long
@@ -68,7 +71,20 @@ def points(findings: Iterable[Finding]) -> int:
 def _closed(address: AddressReport, ports: Collection[int]) -> AddressReport:
     probes = [_refused(probe) if _is_among(probe, ports) else probe for probe in address.probes]
     services = [service for service in address.services if service.port not in ports]
-    return replace(address, probes=tuple(probes), services=tuple(services))
+    return replace(
+        address,
+        probes=tuple(probes),
+        services=tuple(services),
+        vulnerabilities=_still_seen(address.vulnerabilities, ports),
+        end_of_life=_still_seen(address.end_of_life, ports),
+    )
+
+
+def _still_seen(known: tuple[Known, ...] | None, ports: Collection[int]) -> tuple[Known, ...] | None:
+    """Without what only these ports showed. What a source names without a port stays: nobody knows which one it is at."""
+    if known is None:
+        return None
+    return tuple(each for each in known if not each.ports or not set(each.ports) <= set(ports))
 
 
 def _is_among(probe: Probe, ports: Collection[int]) -> bool:

@@ -5,30 +5,43 @@ is asked later than the scan. The list is minimal and redacted: no target as wri
 silent or closed port by number. So a port that the model names is open and in the facts, or it is invented.
 
 What a source or a scanned service said in its own words stands apart as `untrusted_observations`; nothing in it widens
-what the model may say. Of a service only what is ours is a fact: port, protocol, encryption, and that it answered.
+what the model may say. Of a service only what is ours is a fact: port, protocol, encryption, and that it answered; of a
+source its flags, its numbers, and what has a form that we can check. A finding whose evidence quotes a stranger keeps its
+title, and the evidence stands apart.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from scans.core.ports import expand, service_name
 from scans.core.risk.words import port_list, service_list
 from scans.core.text import clean_text
-from scans.core.types import Level, ServiceState
+from scans.core.types import Level, ServiceState, SourceState
 
 MAX_SAID_CHARS = 200
 MAX_FINDINGS = 12
 MAX_ADDRESSES = 8
 MAX_SERVICES = 20
+MAX_SOURCES = 24
+MAX_LISTED = 10  # of a source's list
+LEAST_SAID_CHARS = 4  # a shorter saying occurs in a text by chance
 CVE = re.compile(r"cve-\d{4}-\d{4,7}", re.IGNORECASE)
-_SAID = ("country", "organisation", "isp", "as_name")
+RULE_ID = re.compile(r"\b(?!sha|aes|rsa)[a-z]{3}-\d{3}\b", re.IGNORECASE)
+_SAID = (
+    "country", "organisation", "isp", "as_name", "network_name", "cloud_provider", "cloud_service", "cloud_region",
+    "classified_as", "dns_lists", "policy_lists", "block_lists", "tags",
+)  # fmt: skip
 _SERVICE_SAID = ("product", "version")
-_FLAGS = ("is_proxy", "is_mobile", "is_hosting")
+_STATED = (
+    "is_proxy", "is_mobile", "is_hosting", "is_tor_exit", "is_cdn", "vendor_flags", "abuse_score", "abuse_reports", "pulses",
+)  # fmt: skip
+_CLASSES = frozenset({"malicious", "benign", "unknown"})
+_UNASKED = frozenset({SourceState.SKIPPED, SourceState.NOT_APPLICABLE})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +70,17 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
     findings = verdict["findings"][:MAX_FINDINGS]
     services = [service for address in addresses for service in address.get("services", ())]
     identified = [service for service in services if service["state"] == ServiceState.IDENTIFIED][:MAX_SERVICES]
-    statements = [*map(_finding, findings), *map(_address, addresses), *map(_service, identified), *_sources(addresses)]
+    sources = [source for address in addresses for source in address["sources"] if source["state"] not in _UNASKED]
+    observations = [*_observations(sources[:MAX_SOURCES]), *_products(identified)]
+    said = frozenset(_sayings(observations))
+    quoting = [finding for finding in findings if _quotes(finding["evidence"], said, identified)]
+    observations += [{"rule": finding["rule_id"], "evidence": _said(finding["evidence"])} for finding in quoting]
+    statements = [
+        *(_finding(finding, is_ours=finding not in quoting) for finding in findings),
+        *map(_address, addresses),
+        *map(_service, identified),
+        *map(_source, sources[:MAX_SOURCES]),
+    ]
     numbered = {f"F{number}": statement for number, statement in enumerate(statements, 1)}
     trusted = {
         "risk_level": verdict["level"],
@@ -68,29 +91,42 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
     }
     trusted_text = json.dumps({**trusted, "facts": statements}, ensure_ascii=False, sort_keys=True)
     ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
-    observations = [*_observations(addresses), *_products(identified)]
     untrusted = {"untrusted_observations": observations}
+    bare_text = CVE.sub(" ", RULE_ID.sub(" ", trusted_text))  # whose numbers are no numbers of the target
     return ModelFacts(
         text=json.dumps({**trusted, **untrusted}, ensure_ascii=False, sort_keys=True),
         rule_of={number: str(statement.get("rule", "")) for number, statement in numbered.items()},
         level=Level(verdict["level"]),
         rules=tuple(finding["rule_id"] for finding in findings),
         ports=frozenset(ports),
-        numbers=frozenset(int(digits) for digits in re.findall(r"\d{1,9}", trusted_text)) | ports,
+        numbers=frozenset(int(digits) for digits in re.findall(r"\d{1,9}", bare_text)) | ports,
         cves=frozenset(cve.lower() for cve in CVE.findall(trusted_text)),
         services=f"{trusted_text} {' '.join(sorted({service_name(port) for port in ports}))}".lower(),
-        said=frozenset(value.lower() for said in observations for value in said.values() if isinstance(value, str)),
+        said=said,
     )
 
 
-def _finding(finding: Mapping[str, Any]) -> dict[str, object]:
-    return {
+def _finding(finding: Mapping[str, Any], *, is_ours: bool) -> dict[str, object]:
+    stated = {
         "rule": finding["rule_id"],
         "title": finding["title"],
         "points": finding["points"],
-        "evidence": clean_text(finding["evidence"], limit=MAX_SAID_CHARS),
-        "remediation": clean_text(finding["remediation"], limit=MAX_SAID_CHARS),
+        "remediation": _said(finding["remediation"]),
     }
+    return stated | {"evidence": _said(finding["evidence"])} if is_ours else stated
+
+
+def _quotes(evidence: str, said: Iterable[str], services: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the text holds what a stranger said. The names of protocols are ours, also where a product is called so."""
+    ours = {str(service["protocol"]).lower() for service in services}
+    text = evidence.lower()
+    return any(saying in text and saying not in ours for saying in said)
+
+
+def _sayings(observations: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    for value in (value for observation in observations for value in observation.values()):
+        texts = value if isinstance(value, list) else [value]
+        yield from (text.lower() for text in texts if isinstance(text, str) and len(text) >= LEAST_SAID_CHARS)
 
 
 def _address(address: Mapping[str, Any]) -> dict[str, object]:
@@ -120,20 +156,27 @@ def _products(services: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
     return [observation for observation in said if observation]
 
 
-def _sources(addresses: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
-    """What each look-up answered in flags and words of ours; a reason in the service's words is left out."""
-    return [
-        {"source": source["source"], "state": source["state"], **_known(source["facts"], _FLAGS)}
-        for address in addresses
-        for source in address["sources"]
-    ]
+def _source(source: Mapping[str, Any]) -> dict[str, object]:
+    """What a look-up answered in flags, numbers and words of ours; a reason in the service's words is left out."""
+    facts = source["facts"]
+    stated = {"source": source["source"], "state": source["state"], **_known(facts, _STATED)}
+    if facts.get("classification") in _CLASSES:
+        stated["classification"] = facts["classification"]
+    cves = [cve.upper() for cve in facts.get("seen_cves") or () if CVE.fullmatch(cve)]
+    return stated | {"vulnerabilities_inferred": cves[:MAX_LISTED]} if cves else stated
 
 
-def _observations(addresses: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
-    said = [_known(source["facts"], _SAID) for address in addresses for source in address["sources"]]
+def _observations(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
+    said = [_known(source["facts"], _SAID) for source in sources]
     return [observation for observation in said if observation]
 
 
 def _known(facts: Mapping[str, Any], names: Iterable[str]) -> dict[str, object]:
-    known = {name: facts[name] for name in names if facts.get(name) is not None}
-    return {n: clean_text(value, limit=MAX_SAID_CHARS) if isinstance(value, str) else value for n, value in known.items()}
+    return {name: _said(facts[name]) for name in names if facts.get(name) is not None}
+
+
+def _said(value: Any) -> Any:
+    """Texts cleaned and cut, also those of a list; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return [_said(item) for item in value[:MAX_LISTED]]
+    return clean_text(value, limit=MAX_SAID_CHARS) if isinstance(value, str) else value

@@ -89,7 +89,7 @@ class Explained:
     """What came of a question."""
 
     summary: Summary
-    answer: str = ""  # the model's, as JSON, if it was accepted: it may be kept for the same question
+    answer: str = ""  # the model's, cleaned, as JSON, if it was accepted: it may be kept for the same question
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +170,7 @@ class GeminiClient:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 self._check_permit()
-                return _read(self._call(many, give_up_at=give_up_at), self._options.api_key)
+                return self._call(many, give_up_at=give_up_at)
             except NoAnswerError as error:
                 wait = error.retry_in_seconds
                 is_last = attempt == MAX_ATTEMPTS - 1
@@ -186,17 +186,18 @@ class GeminiClient:
         except PermissionError as error:
             raise NoAnswerError(SummaryState.SKIPPED, clean_text(str(error)) or "not permitted") from error
 
-    def _call(self, many: Sequence[ModelFacts], *, give_up_at: float) -> GenerateContentResponse:
+    def _call(self, many: Sequence[ModelFacts], *, give_up_at: float) -> Reply:
         """One request. Its client is its own (20 ms): closing that ends this request and nobody else's."""
         seconds_left = max(0.1, give_up_at - time.monotonic())
         try:
             with closing(self._client(seconds_left)) as client:
-                return within(
+                response = within(
                     seconds_left,
                     lambda: client.models.generate_content(
                         model=self._options.model, contents=contents(many), config=_config(many)
                     ),
                 )
+            return _read(response, self._options.api_key)
         except TimeoutError as error:
             raise self._too_slow() from error
         except Exception as error:  # the edge: a hostile reply can raise anything inside the library
@@ -238,7 +239,7 @@ class GeminiClient:
             return NoAnswerError(SummaryState.FAILED, "no connection to the service", retry_in_seconds=PAUSE_SECONDS)
         if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
             return NoAnswerError(SummaryState.FAILED, "the connection was cut", retry_in_seconds=PAUSE_SECONDS)
-        return NoAnswerError(SummaryState.FAILED, "the reply could not be read")
+        return NoAnswerError(SummaryState.FAILED, "the reply could not be read", is_too_much=True)
 
     def _too_slow(self) -> NoAnswerError:
         return NoAnswerError(SummaryState.FAILED, f"no answer within {self._options.timeout_seconds:g} s", is_too_much=True)
@@ -276,16 +277,16 @@ def _explained(fallbacks: Sequence[Summary], reply: Reply, many: Sequence[ModelF
     if isinstance(answers, Rejection):
         raise AskAloneError(answers.reason)
     return [
-        _checked(fallback, answer, validate(answer, facts, strange=strange))
+        _checked(fallback, validate(answer, facts, strange=strange))
         for fallback, answer, facts, strange in zip(fallbacks, answers, many, strangers(many), strict=True)
     ]
 
 
-def _checked(fallback: Summary, answer: str, checked: Accepted | Rejection) -> Explained:
+def _checked(fallback: Summary, checked: Accepted | Rejection) -> Explained:
     if isinstance(checked, Rejection):
         log.info("The model's words were rejected: %s", checked.reason)
         return Explained(summary=replace(fallback, state=SummaryState.REJECTED, reason=checked.reason))
-    return Explained(summary=_written(fallback, checked), answer=answer)
+    return Explained(summary=_written(fallback, checked), answer=checked.answer)
 
 
 def _written(fallback: Summary, answer: Accepted) -> Summary:
@@ -351,7 +352,7 @@ def _limit_body(response: httpx2.Response) -> None:
 
 def _read(response: GenerateContentResponse, api_key: str) -> Reply:
     """Every way in which a 200 holds no answer. A service that plays the key back is not read at all."""
-    if len(api_key) >= LEAST_KEY_CHARS and api_key in response.model_dump_json():
+    if len(api_key) >= LEAST_KEY_CHARS and api_key in str(response.model_dump()):  # not as JSON: half characters have none
         return Reply(problem=KEY_REPEATED)
     used = response.usage_metadata
     counts = {

@@ -21,24 +21,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from scans.core.risk.levels import rank
-from scans.core.summary.facts import CVE, ModelFacts
+from scans.core.summary.facts import CVE, RULE_ID, ModelFacts
 from scans.core.summary.prompt import INSTRUCTION, MAX_RECOMMENDATION_CHARS, MAX_SUMMARY_CHARS, target_key
 from scans.core.text import clean_text
 from scans.core.types import Level
 
 MAX_ANSWER_CHARS = 20_000  # for each target
-LEAST_SAID_CHARS = 4  # a shorter saying occurs in a text by chance
-FIELDS = {"risk_level", "risk_summary", "recommendation", "cited_facts"}
+FIELDS = ("risk_level", "risk_summary", "recommendation", "cited_facts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
     """An answer that may be shown, as plain text."""
 
+    level: Level
     text: str
     recommendation: str | None
     cited_facts: tuple[str, ...]  # by their numbers
     cited_rules: tuple[str, ...]  # that these state
+
+    @property
+    def answer(self) -> str:
+        """The answer again, without what was cleaned away: it passes as this one did."""
+        fields = (self.level.value, self.text, self.recommendation or "", list(self.cited_facts))
+        return json.dumps(dict(zip(FIELDS, fields, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +68,7 @@ def validate(answer: str, facts: ModelFacts, *, strange: frozenset[str] = frozen
     cited_facts = tuple(dict.fromkeys(cited))
     rules = dict.fromkeys(facts.rule_of[fact] for fact in cited_facts)
     return Accepted(
+        level=facts.level,
         text=summary,
         recommendation=recommendation or None,
         cited_facts=cited_facts,
@@ -83,8 +90,8 @@ def split_answer(answer: str, targets: int) -> list[str] | Rejection:
 
 
 def strangers(many: Sequence[ModelFacts]) -> list[frozenset[str]]:
-    """For each target what was said about the others and not about itself."""
-    everything = frozenset(saying for facts in many for saying in facts.said if len(saying) >= LEAST_SAID_CHARS)
+    """For each target what was said about the others and not about itself. A word that we use ourselves proves nothing."""
+    everything = frozenset(saying for facts in many for saying in facts.said if saying not in INSTRUCTION.lower())
     return [frozenset(saying for saying in everything if saying not in facts.text.lower()) for facts in many]
 
 
@@ -107,7 +114,7 @@ def _fields(answer: str) -> Fields | Rejection:
     raw = _parsed(answer)
     if isinstance(raw, Rejection):
         return raw
-    if not isinstance(raw, dict) or raw.keys() != FIELDS:
+    if not isinstance(raw, dict) or raw.keys() != set(FIELDS):
         return Rejection(reason="the answer does not have the fields asked for")
     texts = [raw["risk_level"], raw["risk_summary"], raw["recommendation"]]
     cited = raw["cited_facts"]
@@ -182,7 +189,6 @@ _KNOWN_FLAWS = re.compile(
     r"proxylogon|regresshion|dirtypipe|printnightmare|citrixbleed|smbghost)\b"
 )
 _FACT_ID = re.compile(r"\b(f\d{1,3})\b")
-_RULE_ID = re.compile(r"\b(?!sha|aes|rsa)[a-z]{3}-\d{3}\b")
 _SERVICES = re.compile(
     r"\b(?:ftp|ssh|telnet|smtp|pop3|imap|smb|ldap|mssql|oracle|pptp|nfs|docker|kubernetes|mysql|mariadb|rdp|postgres(?:ql)?|"
     r"vnc|redis|mongodb|elasticsearch|memcached|cassandra|rabbitmq|kafka|mqtt|modbus|snmp|winrm|jenkins|etcd|"
@@ -226,7 +232,7 @@ def _vulnerabilities(prose: str, facts: ModelFacts) -> str | None:
 
 def _rules(prose: str, facts: ModelFacts) -> str | None:
     fired = {rule.casefold() for rule in facts.rules}
-    unknown = [name for name in _RULE_ID.findall(prose) if name not in fired and name not in facts.services]  # iec-104
+    unknown = [name for name in RULE_ID.findall(prose) if name not in fired and name not in facts.services]  # iec-104
     return f"the answer names {unknown[0].upper()}, a rule that did not fire" if unknown else None
 
 
@@ -254,7 +260,9 @@ def _ports(prose: str, facts: ModelFacts) -> str | None:
 
 def _numbers(prose: str, facts: ModelFacts) -> str | None:
     """A port can be named without the word. Below 10 a number counts things."""
-    for digits in re.findall(r"\d+", _FACT_ID.sub(" ", _NOT_A_CLAIM.sub(" ", prose))):
+    for pattern in (CVE, RULE_ID, _FACT_ID, _NOT_A_CLAIM):  # the first three are looked at by themselves
+        prose = pattern.sub(" ", prose)
+    for digits in re.findall(r"\d+", prose):
         number = int(digits[:9])
         if len(digits) > 9 or (number >= 10 and number not in facts.numbers):
             return f"the answer names the number {number}, which is not in the facts"

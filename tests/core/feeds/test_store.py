@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scans.core.feeds import Contents, Feed, FeedError, FeedMissingError, Sieve, Store, base, json_object, numbered_lines
+from scans.core.feeds import store as store_module
 from scans.core.feeds.store import BUILT_IN
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -35,7 +36,8 @@ FEED = Feed(name="words", title="Words", terms="none", file_name="words.txt", ur
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
+def store(tmp_path, monkeypatch) -> Store:
+    monkeypatch.setattr(store_module, "CHECK_SECONDS", -1.0)  # look each time
     reads.clear()
     return Store(str(tmp_path / "intel"))
 
@@ -116,6 +118,19 @@ def test_a_table_is_read_once_and_again_only_when_the_file_changes(store):
     reads.clear()
     assert {tuple(store.load(FEED).table) for _ in range(100)} == {("two",)}
     assert len(reads) == 1
+
+
+def test_a_process_looks_at_a_file_once_in_a_while_and_at_one_that_it_put_there_at_once(store, monkeypatch):
+    put(store, b"one\n")
+    assert store.load(FEED).table == ["one"]
+    looks = []
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "CHECK_SECONDS", 1e9)
+        patched.setattr(store_module, "_stamp", looks.append)
+        assert {tuple(store.load(FEED).table) for _ in range(1000)} == {("one",)}
+    assert looks == []
+    put(store, b"two\n")
+    assert store.load(FEED).table == ["two"]
 
 
 def test_many_threads_read_a_new_file_once(store):

@@ -13,6 +13,7 @@ from typing import Any
 
 from scans.core.fingerprint import FingerprintLane, HostQuestion, HostServices
 from scans.core.options import FingerprintOptions
+from scans.core.tools import Pace
 from scans.core.types import PortState, Probe, Service
 from tests.core.fingerprint.clock import PatientClock, serve
 from tests.patience import PATIENCE
@@ -29,12 +30,17 @@ def asked(
 
 @contextmanager
 def lane(
-    *, may_connect: Callable[..., bool] = lambda address: True, clock: Callable[[], float] | None = None, **options: Any
+    *,
+    may_connect: Callable[..., bool] = lambda address: True,
+    clock: Callable[[], float] | None = None,
+    pace: Pace | None = None,
+    **options: Any,
 ) -> Iterator[Any]:
     """A lane and the queue of what it emits."""
     emitted: queue.SimpleQueue[HostServices] = queue.SimpleQueue()
-    clock = clock or PatientClock()
-    running = FingerprintLane(FingerprintOptions(**options), may_connect=may_connect, emit=emitted.put, clock=clock)
+    running = FingerprintLane(
+        FingerprintOptions(**options), may_connect=may_connect, emit=emitted.put, pace=pace, clock=clock or PatientClock()
+    )
     try:
         yield running, emitted
     finally:

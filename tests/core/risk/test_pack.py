@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from scans.core.ports import catalogue
+from scans.core.risk import reputation, weaknesses
 from scans.core.risk.entry import RuleError
-from scans.core.risk.evidence import FLAGS, Observed, RiskEvidence
+from scans.core.risk.evidence import Observed, RiskEvidence
 from scans.core.risk.matchers import MATCHERS
 from scans.core.risk.pack import SHAPES, Pack, default_entries, default_pack, load
 from scans.core.risk.scorer import rate
@@ -57,7 +58,7 @@ def test_every_kind_of_rule_has_its_matcher():
 
 
 def test_every_fact_that_is_gathered_is_one_a_rule_asks_for():
-    assert FLAGS.keys() <= {rule.fact for rule in default_pack().rules}
+    assert {rule.fact for rule in default_pack().rules} >= reputation.FACT_NAMES | weaknesses.FACT_NAMES
 
 
 def test_only_web_and_mail_are_worth_nothing():

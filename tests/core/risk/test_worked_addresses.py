@@ -70,11 +70,12 @@ def service_of(said: dict[str, Any]) -> Service:
 def address_of(said: dict[str, Any]) -> AddressReport:
     states = {state: said.pop(state.value, ()) for state in (PortState.OPEN, PortState.CLOSED, PortState.FILTERED)}
     probes = sorted(Probe(port, state, "", 1, None) for state, ports in states.items() for port in ports)
+    says = {name: tuple(value) if isinstance(value, list) else value for name, value in said.pop("says", {}).items()}
     source = SourceResult(
         source="ip-api",
         state=SourceState(said.pop("source", "ok")),
         observed_at=MOMENT,
-        facts=Facts(**said.pop("says", {})),
+        facts=Facts(**says),
     )
     address = AddressReport(
         address=ip_address(said.pop("address", "198.51.100.7")),
@@ -88,7 +89,7 @@ def address_of(said: dict[str, Any]) -> AddressReport:
 
 
 def evidence_of(host: dict[str, Any]) -> RiskEvidence:
-    """What the stages saw, and what sources to come would say."""
+    """What the stages saw, and what is known against products."""
     given = json.loads(json.dumps(host))  # a copy, to take apart
     seen = gather([address_of(address) for address in given["addresses"]])
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.get("facts", {}).items()}

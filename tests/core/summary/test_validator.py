@@ -44,8 +44,15 @@ def reason(text: str, facts: ModelFacts = HIGH) -> str:
 
 def test_an_answer_that_keeps_to_the_facts_is_accepted():
     assert validate(answer(), HIGH) == Accepted(
-        text=SUMMARY, recommendation=ADVICE, cited_facts=("F1",), cited_rules=("EXP-008",)
+        level=Level.HIGH, text=SUMMARY, recommendation=ADVICE, cited_facts=("F1",), cited_rules=("EXP-008",)
     )
+
+
+@pytest.mark.parametrize("advice", [ADVICE, ""])
+def test_an_accepted_answer_passes_again_and_is_clean(advice):
+    once = validate(answer(f"\ud800{SUMMARY}\u202e", advice), HIGH)
+    assert json.loads(once.answer)["risk_summary"] == SUMMARY
+    assert validate(once.answer, HIGH) == once
 
 
 @pytest.mark.parametrize(
@@ -230,8 +237,8 @@ def test_an_answer_without_any_part_is_none(text):
 
 
 def test_what_was_said_about_another_target_is_not_repeated():
-    mine = replace(HIGH, text='{"isp": "Own Carrier AG"}', said=frozenset({"own carrier ag", "tls"}))
-    theirs = replace(HIGH, said=frozenset({"secret gmbh", "own carrier ag", "bnc", "köln"}))
+    mine = replace(HIGH, text='{"isp": "Own Carrier AG"}', said=frozenset({"own carrier ag"}))
+    theirs = replace(HIGH, said=frozenset({"secret gmbh", "own carrier ag", "köln", "port", "exposure scan"}))
     strange, _ = strangers([mine, theirs])
     assert strange == {"secret gmbh", "köln"}
     for said in ("The Secret  GmbH runs it.".replace("  ", " "), "It is in KÖLN, as seen.", "Run by ＳＥＣＲＥＴ gmbh."):

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from scans.core.feeds import Contents, Feed, FeedError, NetworkTable, Sieve, Store, json_object
-from scans.core.feeds.text import moment
+from scans.core.feeds import Contents, Feed, FeedError, NetworkTable, Sieve, Store, json_object, moment
 from scans.core.types import IPAddress, IPNetwork
 
 FALLBACK = "https://rdap.arin.net/registry"
