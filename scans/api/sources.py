@@ -15,7 +15,15 @@ from scans import selectors
 from scans.api.operations import problems
 from scans.conf import scanner_options
 from scans.core.intel.base import KeyUse
-from scans.selectors.sources import MAX_COUNTED, QuotaLeft, SourceDoing, SourceFile, SourceStatus, source_statuses
+from scans.selectors.sources import (
+    MAX_COUNTED,
+    QuotaLeft,
+    SourceDoing,
+    SourceFile,
+    SourceStatus,
+    product_files,
+    source_statuses,
+)
 
 
 class QuotaSerializer(serializers.Serializer[Any]):
@@ -69,6 +77,7 @@ class SourcesSerializer(serializers.Serializer[Any]):
 
     is_offline = serializers.BooleanField(help_text="OFFLINE=1 is set: none is asked over the network")
     sources = SourceStatusSerializer(many=True)
+    files = SourceFileSerializer(many=True, help_text="Lists of what is known against products")
 
 
 class SourcesView(APIView):
@@ -83,7 +92,8 @@ class SourcesView(APIView):
         """Whether each source is on, how it is doing and what is left of its quota."""
         may_see_errors = settings.IS_LOCAL or selectors.sees_all_jobs(request.user)
         found = [_source(source, may_see_errors=may_see_errors) for source in source_statuses()]
-        body = {"is_offline": scanner_options().intel.offline, "sources": found}
+        files = [_file(file) for file in product_files()]
+        body = {"is_offline": scanner_options().intel.offline, "sources": found, "files": files}
         return Response(body, headers={"Cache-Control": "private, no-store"})
 
 

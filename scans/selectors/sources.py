@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from scans.conf import scanner_options
 from scans.core.budgets import Bucket, Limit, bucket_name, grown
-from scans.core.feeds import Store
-from scans.core.intel import SOURCES, RemoteSource, Source, switched_on
+from scans.core.feeds import AnyFeed, Store
+from scans.core.intel import RemoteSource, Source, switched_on
 from scans.core.intel.base import KeyUse, SourceSettings
 from scans.core.intel.choice import setting, why
 from scans.core.options import IntelOptions
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 from scans.models import RateBucket, SourceHealth, SourceReply, clock
 
 MAX_COUNTED = 10_000  # cached answers of one source; the index alone is read
@@ -82,7 +83,7 @@ class SourceStatus:
     files: tuple[SourceFile, ...]
 
 
-def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]] = SOURCES) -> list[SourceStatus]:
+def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]] = ALL_SOURCES) -> list[SourceStatus]:
     """All of them, in the order in which they are believed. Two queries, and one more for each that is cached."""
     options = scanner_options().intel
     on = {source.name for source in switched_on(options, kinds)}
@@ -108,6 +109,11 @@ def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]]
     ]
 
 
+def product_files() -> tuple[SourceFile, ...]:
+    """The lists of what is known against products: exploited vulnerabilities, how likely others are, ends of support."""
+    return _files(FEEDS, scanner_options().intel.directory)
+
+
 def _limits(kind: type[Source], options: IntelOptions) -> tuple[Limit, ...]:
     """With a key they may be others."""
     source = kind(SourceSettings(key=options.keys.get(kind.name, ""), directory=options.directory))
@@ -131,7 +137,7 @@ def _status(
     cached: int,
 ) -> SourceStatus:
     remote = kind if issubclass(kind, RemoteSource) else None
-    files = _files(kind, options)
+    files = _files(kind.feeds, options.directory)
     is_blocked = row.blocked_until is not None and row.blocked_until > now
     return SourceStatus(
         name=kind.name,
@@ -190,10 +196,10 @@ def _cached(kind: type[Source]) -> int:
     return SourceReply.objects.filter(source=kind.name).order_by()[:MAX_COUNTED].count()
 
 
-def _files(kind: type[Source], options: IntelOptions) -> tuple[SourceFile, ...]:
+def _files(feeds: Iterable[AnyFeed], directory: str) -> tuple[SourceFile, ...]:
     """When each came here, by the file itself: to read what it says of itself may take seconds."""
-    store, found = Store(options.directory), []
-    for feed in kind.feeds:
+    store, found = Store(directory), []
+    for feed in feeds:
         path = store.path(feed)
         is_built_in = path is not None and path == feed.seed
         try:

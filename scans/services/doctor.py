@@ -28,8 +28,9 @@ from django_q.models import OrmQ
 
 from scans.conf import risk_pack, scanner_options
 from scans.core.feeds import FeedError, Store
-from scans.core.intel import FEEDS, SOURCES, switched_on
+from scans.core.intel import switched_on
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
+from scans.core.vulnerabilities import ALL_FEEDS, ALL_SOURCES
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
 from scans.selectors.metrics import queue_age_seconds
@@ -101,7 +102,7 @@ def facts() -> dict[str, str]:
         "broker": "redis" if settings.BROKER_URL else "database",
         "risk rules": " + ".join(filter(None, [risk_pack().version, options.risk.rules_file])),
         "offline": "yes" if options.intel.offline else "no",
-        "sources": ", ".join(source.name for source in switched_on(options.intel, SOURCES)) or "none",
+        "sources": ", ".join(source.name for source in switched_on(options.intel, ALL_SOURCES)) or "none",
         "model's key": "present" if options.ai.api_key else "absent",
         "model": options.ai.model,
         "metrics token": "present" if settings.METRICS_TOKEN else "absent",
@@ -201,7 +202,7 @@ def egress() -> Iterator[Finding]:
 def list_files() -> Iterator[Finding]:
     """Those that were brought here can be read, and somebody goes on asking for newer ones."""
     store = Store(scanner_options().intel.directory)
-    for feed in FEEDS:
+    for feed in ALL_FEEDS:
         path = store.path(feed)
         if path is None or path == feed.seed:
             continue

@@ -6,7 +6,8 @@ from django import template
 from django.utils.safestring import SafeString
 
 from scans.core.intel.base import KeyUse
-from scans.selectors.sources import QuotaLeft, SourceDoing, SourceStatus
+from scans.selectors.sources import QuotaLeft, SourceDoing, SourceFile, SourceStatus
+from scans.templatetags.hosts import age
 from scans.templatetags.looks import Look, state_look
 
 register = template.Library()
@@ -28,6 +29,12 @@ def doing(source: SourceStatus) -> SafeString:
     return state_look(LOOKS[source.doing])
 
 
+@register.simple_tag
+def file_state(file: SourceFile) -> SafeString:
+    """Whether a list is on this machine."""
+    return state_look(LOOKS[SourceDoing.HERE if file.is_here else SourceDoing.MISSING])
+
+
 @register.filter
 def key_words(source: SourceStatus) -> str:
     """Whether it wants a key, and has one; never the key."""
@@ -35,6 +42,19 @@ def key_words(source: SourceStatus) -> str:
         return "it takes none"
     wish = "it needs one" if source.key is KeyUse.REQUIRED else "optional"
     return f"{wish}; {'one is set' if source.has_key else 'none is set'}"
+
+
+@register.filter
+def files_words(source: SourceStatus) -> str:
+    """How many files it has here, and how long ago the oldest of those that were fetched came."""
+    here = [file for file in source.files if file.is_here]
+    if not here:
+        return ""
+    count = f"{len(here)} file{'' if len(here) == 1 else 's'}"
+    arrived = [file.arrived_at for file in here if file.arrived_at]
+    if not arrived:
+        return f"{count}, as the program brings {'it' if len(here) == 1 else 'them'}"
+    return f"{count}, the oldest fetched {age(min(arrived))} ago"
 
 
 @register.filter

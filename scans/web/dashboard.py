@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 from scans import selectors
 from scans.selectors.dashboard import PERIODS
 from scans.selectors.dashboard import dashboard as read_dashboard
+from scans.selectors.sources import source_statuses
 from scans.selectors.workers import workers
 
 DEFAULT_DAYS = 30
@@ -32,6 +33,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "board": board,
         "periods": PERIODS,
         "refused_period": None if is_known else asked[:20],
+        "asked": [source for source in source_statuses(counts_cached=False) if source.is_on and source.quotas],
         "workers": everybody,
         "supervisors": supervisors,
         "silent": silent,

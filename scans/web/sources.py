@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 
 from scans import selectors
 from scans.conf import scanner_options
-from scans.selectors.sources import MAX_COUNTED, source_statuses
+from scans.selectors.sources import MAX_COUNTED, product_files, source_statuses
 
 
 @cache_control(private=True, no_store=True)
@@ -22,6 +22,7 @@ def sources(request: HttpRequest) -> HttpResponse:
     context = {
         "on": [source for source in found if source.is_on],
         "off": [source for source in found if not source.is_on],
+        "files": product_files(),
         "is_offline": scanner_options().intel.offline,
         "may_see_errors": settings.IS_LOCAL or selectors.sees_all_jobs(request.user),
         "max_counted": MAX_COUNTED,

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scans.core.types import Facts, Outcome, SourceState
-from scans.models import JobState, ScanJob, TargetResult, TargetState, WorkerHeartbeat
+from scans.models import JobState, RateBucket, ScanJob, SourceHealth, TargetResult, TargetState, WorkerHeartbeat
 from scans.selectors.countries import countries
 from scans.services import aggregates
 from scans.templatetags import charts
@@ -338,3 +338,15 @@ def test_the_page_has_the_policy_and_is_not_stored(client):
     response = client.get("/dashboard")
     assert policy_of(response) == POLICY
     assert response["Cache-Control"] == "private, no-store"
+
+
+def test_what_is_left_of_quotas_is_drawn_and_stands_in_a_table(client):
+    scanned(seen("127.66.0.1", 22))
+    assert table(page_of(client), "Quotas of sources") == ["ip-api 12 in a minute 3 not asked yet"]
+    now = timezone.now()
+    RateBucket.objects.create(name="ip-api:12/60s", tokens=3, counted_at=now)
+    SourceHealth.objects.create(source="ip-api", blocked_until=now + timedelta(hours=1), why_blocked="its quota is used up")
+    page = page_of(client)
+    assert re.fullmatch(r"ip-api 12 in a minute 3 on hold until \d\d:\d\d:\d\d", table(page, "Quotas of sources")[0])
+    drawn = page.split('id="quotas"')[1].split("</figure>")[0]
+    assert drawn.count('fill="url(#hatch)" width="100.0%"') == 1

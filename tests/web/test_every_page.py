@@ -33,7 +33,7 @@ COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
 LOOKS = [("light", PHONE, {}), ("dark", PHONE, COLOURS_ONLY), ("dark", DESK, {}), ("light", DESK, COLOURS_ONLY)]
 AMOUNT = re.compile(r"\d+(?:\.\d+)?(?: (?:ms|s|min|h)\b)?")  # what changes from one look to the next
 MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
-MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "keys", "waivers")
+MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "sources", "keys", "waivers")
 MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
 
 

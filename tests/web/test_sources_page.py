@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from scans.core.budgets import Limit
 from scans.core.feeds import Store
-from scans.core.intel import SOURCES, IpApi, LocalSource
+from scans.core.intel import IpApi, LocalSource
 from scans.core.intel.base import KeyUse
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 from scans.models import RateBucket, SourceHealth, SourceReply
 from scans.selectors import sources as selector
 from scans.selectors.sources import source_statuses
@@ -60,8 +61,8 @@ def of(client, name: str = "ip-api") -> dict[str, object]:
 def test_every_source_stands_there_on_or_off(client, words):
     page = words()
     found = client.get("/sources.json").json()
-    assert [source["name"] for source in found["sources"]] == [kind.name for kind in SOURCES]
-    for kind in SOURCES:
+    assert [source["name"] for source in found["sources"]] == [kind.name for kind in ALL_SOURCES]
+    for kind in ALL_SOURCES:
         assert f"{kind.name} {kind.title}" in page
         assert kind.terms in page
     assert 'aria-current="page"' in client.get("/sources").content.decode()
@@ -179,7 +180,7 @@ def test_what_went_wrong_last_is_for_staff(server_profile):
 
 
 def test_a_file_says_since_when_it_is_here(client, words, intel, tmp_path):
-    kind = next(kind for kind in SOURCES if issubclass(kind, LocalSource) and not any(feed.seed for feed in kind.feeds))
+    kind = next(kind for kind in ALL_SOURCES if issubclass(kind, LocalSource) and not any(feed.seed for feed in kind.feeds))
     intel(sources=("default",), directory=str(tmp_path))
     assert (of(client, kind.name)["is_on"], of(client, kind.name)["state"]) == (False, "missing")
     assert "manage.py feeds" in str(of(client, kind.name)["why"])
@@ -188,6 +189,18 @@ def test_a_file_says_since_when_it_is_here(client, words, intel, tmp_path):
     assert Store(str(tmp_path)).path(feed) == tmp_path / feed.file_name
     assert (of(client, kind.name)["is_on"], of(client, kind.name)["state"]) == (True, "here")
     assert f"{feed.title}: here since" in words()
+    assert re.search(r"on this machine 1 file, the oldest fetched .{5,18} ago", words())
+
+
+def test_lists_about_products_stand_there_as_well(client, words, intel, tmp_path):
+    intel(directory=str(tmp_path))
+    feed = next(feed for feed in FEEDS if not feed.seed)
+    assert f"{feed.name} {feed.title} no file here manage.py feeds update {feed.name}" in words()
+    (tmp_path / feed.file_name).write_bytes(b"")
+    assert f"{feed.name} {feed.title} on this machine" in words()
+    found = {file["name"]: file for file in client.get("/sources.json").json()["files"]}
+    assert list(found) == [feed.name for feed in FEEDS]
+    assert (found[feed.name]["is_here"], found[feed.name]["is_built_in"]) == (True, False)
 
 
 def test_offline_is_said_first(client, words, intel):
@@ -208,7 +221,7 @@ def test_what_was_written_down_is_text(client):
 
 
 def test_it_costs_as_many_queries_however_much_there_is(client, django_assert_num_queries, django_assert_max_num_queries):
-    remote = sum(not issubclass(kind, LocalSource) for kind in SOURCES)
+    remote = sum(not issubclass(kind, LocalSource) for kind in ALL_SOURCES)
     with django_assert_num_queries(2 + remote):
         source_statuses()
     now = timezone.now()
