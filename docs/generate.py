@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scans.core.budgets import BREAKING_FAILURES, BROKEN_SECONDS  # noqa: E402
-from scans.core.intel import SOURCES, RemoteSource, Source  # noqa: E402
+from scans.core.feeds import AnyFeed  # noqa: E402
+from scans.core.intel import SOURCES, LocalSource, RemoteSource, Source  # noqa: E402
 from scans.core.intel.base import KeyUse  # noqa: E402
 from scans.core.intel.choice import setting  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
@@ -19,6 +20,9 @@ from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  
 from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
 from scans.core.risk.what_if import MAX_CANDIDATES, MAX_TRIED_PORTS  # noqa: E402
 from scans.core.tools import STALE_SECONDS  # noqa: E402
+from scans.core.vulnerabilities import ALL_FEEDS, ALL_SOURCES, FEEDS  # noqa: E402
+from scans.core.vulnerabilities.known import MAX_CVES_ASKED, MAX_PRODUCTS_ASKED, MAX_VULNERABILITIES  # noqa: E402
+from scans.core.vulnerabilities.nvd import MAX_CVES, WITH_KEY, WITHOUT_KEY  # noqa: E402
 
 OWN_RULES = """disable: [HDR-003]                 # versions may be shown here
 rules:
@@ -41,7 +45,7 @@ rules:
 
 def sources_page() -> str:
     """Every source that a scan may ask."""
-    chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in SOURCES]
+    chosen = [f"| {kind.name} | {kind.gives} | {_when_on(kind)} | {_told(kind)} | {kind.terms} |" for kind in ALL_SOURCES]
     asked = [
         f"| {kind.name} | {kind.batch_size}{', IPv4 only' if kind.is_ipv4_only else ''} "
         f"| {', '.join(limit.words for limit in kind.limits)} "
@@ -71,11 +75,46 @@ Only public addresses are asked about, as addresses, never as names. Each answer
 nothing), `stale`, `rate_limited`, `unauthorized`, `failed`, `skipped` (switched off, or `OFFLINE=1`) or `not_applicable`
 (an address that no service is asked about). A source that fails costs its own fields only, and the report says so.
 
-To add one, see [CONTRIBUTING.md](../CONTRIBUTING.md).
+## Files
+
+Sources that are read on this machine need a file each, or several; [feeds.md](feeds.md) says how they get there.
+
+| feed | what | published at | asked for at most once in | terms | comes with the program |
+| --- | --- | --- | --- | --- | --- |
+{chr(10).join(map(_feed_row, ALL_FEEDS))}
+
+## What is known against products
+
+What services say they are, and what sources name, is looked up in lists on this machine
+({", ".join(f"`{feed.name}`" for feed in FEEDS)}); that tells nobody anything.
+
+CVEs are those that a source names for the address (InternetDB), and where the NVD is on, those that it names for products
+that services are for certain (with a CPE name), if the CVE's own ranges hold their version: {MAX_CVES} of one product at
+most. It is asked about {MAX_PRODUCTS_ASKED} products of an address and for the scores of its worst {MAX_CVES_ASKED} CVEs,
+{WITHOUT_KEY.words} without a key and {WITH_KEY.words} with one, of the 5 and 50 that the service allows; about
+products at public addresses only, and never about an address. Each process keeps its answers for a day. The worst
+{MAX_VULNERABILITIES} CVEs of an address are kept, those that CISA lists as exploited first. Where that list is missing it is
+not known whether a CVE is exploited, and the report says so.
+
+A product is past its end of life if the release that its version belongs to had ended on the day of the scan. It is found by
+its CPE name, and what a page is made with by its name. All of it is a version match only: nothing is tried. Builds of
+distributions carry repairs without a new version; where a service says whose build it is, the report says that it may be
+repaired.
+
+To add a source, see [CONTRIBUTING.md](../CONTRIBUTING.md).
 """
 
 
+def _feed_row(feed: AnyFeed) -> str:
+    where = f"<{feed.url}>" if feed.url else f"no fixed address: <{feed.homepage}>"
+    dated = feed.open(feed.seed).dated if feed.seed else None
+    seed = f"of {dated:%Y-%m-%d}" if dated else ""
+    return f"| {feed.name} | {feed.title} | {where} | {_hours(feed.refresh_seconds)} | {feed.terms} | {seed} |"
+
+
 def _when_on(kind: type[Source]) -> str:
+    if issubclass(kind, LocalSource):
+        return "by default, where its file is" if kind.is_default else "if named, where its file is"
     if kind.key is KeyUse.REQUIRED:
         return f"with a key (`{setting(kind.name, 'KEY')}`)"
     if kind.key is KeyUse.OPTIONAL and kind.is_default:

@@ -18,10 +18,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ipscanner.secret import load_or_create_secret
 from ipscanner.version import version
-from scans.core.intel import SOURCES, check_choice
+from scans.core.intel import check_choice
 from scans.core.options import OptionError, Options
 from scans.core.risk import RuleError, pack_of
-from scans.core.vulnerabilities import FEEDS
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RATE_UNITS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
@@ -30,7 +30,7 @@ env = environ.Env()
 try:
     SCANNER = Options.from_env({**os.environ, "DATA_DIR": os.environ.get("DATA_DIR") or str(BASE_DIR / "data")})
     pack_of(SCANNER.risk.rules_file)  # read once here, so that no process runs by rules that cannot be meant
-    check_choice(SCANNER.intel, SOURCES, FEEDS)  # nor by sources that there are not
+    check_choice(SCANNER.intel, ALL_SOURCES, FEEDS)  # nor by sources that there are not
 except OptionError as error:
     raise ImproperlyConfigured(str(error)) from error
 except RuleError as error:

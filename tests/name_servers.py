@@ -189,16 +189,22 @@ def no_server() -> Iterator[tuple[str, int]]:
 
 
 def _udp(server: NameServer, half: socket.socket, ended: threading.Event) -> None:
+    held = []
     while not ended.is_set():
         with suppress(TimeoutError):
             wire, client = half.recvfrom(4096)
             if (reply := server.reply(wire)) is None:
+                held.append((wire, client))
                 continue
             if len(reply) > MOST_BYTES:
                 cut = dns.message.make_response(dns.message.from_wire(wire))
                 cut.flags |= dns.flags.TC
                 reply = cut.to_wire()
             half.sendto(reply, client)
+    for wire, client in held:  # whoever still waits in some thread goes home, and does not ask the next owner of this port
+        refusal = dns.message.make_response(dns.message.from_wire(wire))
+        refusal.set_rcode(dns.rcode.REFUSED)
+        half.sendto(refusal.to_wire(), client)
 
 
 def _tcp(server: NameServer, half: socket.socket, ended: threading.Event) -> None:

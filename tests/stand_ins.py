@@ -8,6 +8,7 @@ whoever counts requests or wants to know who was contacted.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -35,6 +36,8 @@ REMOTE = [kind for kind in SOURCES if issubclass(kind, RemoteSource)]
 LOCAL = [kind for kind in SOURCES if issubclass(kind, LocalSource)]
 KEY = "canary-key-0123456789"
 NO_SUCH_NAME = b"\x81\x83\0\1\0\0\0\0\0\0"  # flags, one question, no records
+FOUND = b"\x81\x80\0\1\0\1\0\0\0\0"  # the same with one record
+LISTED = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4\x7f\0\0\2"  # the name above is A 127.0.0.2
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 
@@ -45,6 +48,7 @@ class World:
     http: FakeService
     dns: tuple[str, int]
     questions: list[str] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)  # who asked DNS: address and port
 
     def options(self, before: IntelOptions) -> IntelOptions:
         """Every remote source switched on, and each asked here."""
@@ -85,7 +89,7 @@ def _answer(request: Request) -> Answer:
     asked = _ADDRESS.findall(request.path)
     if sample is None or not sample.exists() or not asked:
         return Answer.json({}, status=404)
-    return Answer(body=_ADDRESS.sub(asked[-1], sample.read_text()).encode(), headers={"Content-Type": "application/json"})
+    return Answer.json(json.loads(_ADDRESS.sub(asked[-1], sample.read_text()))["body"])
 
 
 def _serve(server: socket.socket, world: World, ended: threading.Event) -> None:
@@ -94,7 +98,10 @@ def _serve(server: socket.socket, world: World, ended: threading.Event) -> None:
             query, client = server.recvfrom(4096)
             name, end = _name(query)
             world.questions.append(name)
-            server.sendto(query[:2] + NO_SUCH_NAME + query[12 : end + 4], client)  # 4: type and class
+            world.answered.add(f"{client[0]}:{client[1]}")
+            asked = query[12 : end + 4]  # 4: type and class
+            is_test_point = name.startswith("2.0.0.127.")  # of a DNS list: it always names this one (RFC 5782, 5)
+            server.sendto(query[:2] + (FOUND + asked + LISTED if is_test_point else NO_SUCH_NAME + asked), client)
 
 
 def _name(query: bytes) -> tuple[str, int]:

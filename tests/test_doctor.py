@@ -21,6 +21,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from scans.core.feeds import Store
+from scans.core.intel import FEEDS
 from scans.models import RateBucket, ScanJob, TargetState, WorkerHeartbeat
 from scans.services import doctor, heartbeats
 from scans.services.doctor import Diagnosis, Finding, Severity, examine
@@ -154,6 +156,20 @@ def test_switches_that_contradict_one_another_are_named(settings):
     assert [what for what, _ in found(doctor.egress)] == ["A model's key is set, but nothing is sent: OFFLINE=1."]
     settings.SCANNER = replace(options, ai=replace(options.ai, api_key="", send_private=True))
     assert [remedy for _, remedy in found(doctor.egress)] == ["Set GEMINI_API_KEY, or unset AI_SEND_PRIVATE."]
+
+
+def test_list_files_that_cannot_be_used_or_that_nobody_renews_are_named(settings, tmp_path):
+    settings.SCANNER = replace(settings.SCANNER, intel=replace(settings.SCANNER.intel, directory=str(tmp_path)))
+    assert found(doctor.list_files) == []  # what comes with the program is no fault of the operator's
+    feeds, store, now = {feed.name: feed for feed in FEEDS}, Store(str(tmp_path)), timezone.now()
+    for name, days in (("tor-exits", 0), ("ipsum", 9)):
+        body = b"198.51.100.9\t3\n" if name == "ipsum" else b"198.51.100.9\n"
+        store.put(feeds[name], body, origin="a test", at=now - timedelta(days=days))
+    (tmp_path / feeds["drop-v4"].file_name).write_bytes(b"<html>\n")
+    (bad, remedy), (old, _) = found(doctor.list_files)
+    assert bad.startswith("It cannot be used: line 1: '<html>' is not an object with a network")
+    assert remedy == "manage.py feeds update drop-v4, or manage.py feeds import drop-v4 FILE."
+    assert old == f"It is old: nobody has asked for a newer one since {now - timedelta(days=9):%Y-%m-%d}."
 
 
 def test_settings_that_the_system_checks_refuse_are_found(settings):

@@ -109,7 +109,7 @@ def test_what_was_imported_is_not_taken_for_what_a_publisher_sent(store, setting
             Answer(body=b"<html>\n<p>Sign in\n"),
             "line 1: '<html>' is not an address, nor are others: 2 of 2 entries",
         ),
-        (Answer(body=b"\n" * (25 << 20)), "the reply is larger than 20971520 bytes"),
+        (Answer(body=b"\n" * (25 << 20)), "the reply is larger than 1048576 bytes"),
         (Answer(body=b"198.51.100.9\n\xff\n"), "line 2: not UTF-8 text"),
         (Answer(body=b"198.51.100.9\n"), "it holds 1 entries only: if that is right, import it"),
     ],
@@ -229,7 +229,7 @@ def test_an_import_of_what_is_not_there_and_of_what_is_too_large_is_told(tmp_pat
     with (tmp_path / "large").open("wb") as file:
         file.truncate(25 << 20)
     _, error = fails("import", "drop-v4", str(tmp_path / "large"))
-    assert "it is larger than 20 MiB" in str(error)
+    assert "it is larger than 2 MiB" in str(error)
 
 
 def test_a_name_that_there_is_not_is_told_with_those_that_there_are():

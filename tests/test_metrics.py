@@ -17,7 +17,7 @@ from scans.adapters import DatabaseBudget
 from scans.admin.overview import overview
 from scans.api.metrics import CONTENT_TYPE, exposition
 from scans.core.budgets import Limit, Quota
-from scans.core.intel import SOURCES
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.models import RestartReason, ScanJob, TargetState, WorkerHeartbeat
 from scans.selectors.metrics import Family, Sample, metric_families
 from scans.selectors.readiness import needs_reaping
@@ -113,7 +113,7 @@ def test_an_empty_installation_has_zeros_where_alerts_look(client):
     assert found["queue_targets"] == found["queue_age_seconds"] == {"scan": 0, "ai": 0}
     assert found["workers"] == {"supervisor": 0, "slice": 0}
     assert found["targets_per_second"] == {"": 0}
-    assert found["source_blocked_seconds"] == {source.name: 0 for source in SOURCES}
+    assert found["source_blocked_seconds"] == {source.name: 0 for source in ALL_SOURCES}
     programs = (WEB, *QUEUES)
     assert found["restarts"] == {f"{name},{why}": 0 for name in programs for why in ("died", "killed", "stalled")}
     assert len(found["build"]) == 1

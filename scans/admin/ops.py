@@ -6,8 +6,8 @@ from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from scans.admin.base import PurgeableAdmin, ReadOnlyAdmin, ValueFilter
-from scans.core.intel import SOURCES
 from scans.core.types import SourceState
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.models import ModelAnswer, RateBucket, SourceHealth, SourceReply, WorkerHeartbeat
 
 
@@ -15,7 +15,7 @@ class SourceFilter(ValueFilter):
     """Replies of one source."""
 
     title = parameter_name = "source"
-    values = tuple(source.name for source in SOURCES)
+    values = tuple(source.name for source in ALL_SOURCES)
 
 
 class SourceStateFilter(ValueFilter):

@@ -27,7 +27,7 @@ from scans.core.risk import RuleError, pack_of
 from scans.core.targets import fold, read_items, split_lines
 from scans.core.tools import Tools
 from scans.core.types import IPNetwork, Outcome, Report, Target
-from scans.core.vulnerabilities import FEEDS
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 
 MAX_TARGETS = 1 << 20
 MAX_FILE_CHARS = 64 << 20
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(args)
         pack_of(options.risk.rules_file)
-        check_choice(options.intel, SOURCES, FEEDS)
+        check_choice(options.intel, ALL_SOURCES, FEEDS)
         ports = parse_ports(args.ports)
         targets = _targets(args)
     except (OptionError, PortError, OSError, _UsageError) as error:

@@ -48,7 +48,7 @@ from scans.core.types import (
     Target,
     Told,
 )
-from scans.core.vulnerabilities import Library, known_against
+from scans.core.vulnerabilities import Answer, Library, Nvd, NvdLane, known_against, subjects
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
@@ -153,6 +153,8 @@ class _Work:
     services: dict[IPAddress, tuple[Service, ...]] = field(default_factory=dict)
     asked: set[IPAddress] = field(default_factory=set)  # whose services are still being asked
     services_due_at: float = 0.0  # monotonic; what is still asked then is not waited for
+    subjects: dict[IPAddress, tuple[str, ...]] | None = None  # what the NVD is asked; None: not yet
+    scores_due_at: float = 0.0  # monotonic, likewise
     planned: int = 0
     notes: tuple[str, ...] = ()
     admitted_at: float | None = None  # monotonic; None while its name is being resolved
@@ -174,11 +176,15 @@ class _Lanes:
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
         claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
         self._events: queue.SimpleQueue[
-            tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | BaseException
+            tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | Answer | BaseException
         ]
         self._events = queue.SimpleQueue()
         chosen = switched_on(options.intel, sources)
-        egress = Egress(options, [url for source in chosen if isinstance(source, RemoteSource) for url in source.services])
+        may_ask = bool(sources) and stages.intel is None  # a recording holds what sources say of addresses, and not this
+        asked = [nvd for nvd in switched_on(options.intel, (Nvd,)) if isinstance(nvd, Nvd) and may_ask]
+        services = [url for source in chosen if isinstance(source, RemoteSource) for url in source.services]
+        egress = Egress(options, [*services, *(nvd.url for nvd in asked)])
+        self._nvd = NvdLane(asked[0], tools, egress, self._events.put) if asked else None
         self._intel = (stages.intel or IntelLane)(chosen, tools, egress, self._events.put)
         self._library = Library(Store(options.intel.directory))
         self._fingerprint = (stages.fingerprint or FingerprintLane)(
@@ -219,6 +225,8 @@ class _Lanes:
             self._drop_unwanted()
             has_more = has_more and self._pull(items)
             self._intel.turn(now=time.monotonic(), is_urgent=self._is_intel_urgent)
+            if self._nvd:
+                self._nvd.turn(now=time.monotonic())
             self._finish_complete()
             if not self._ready and self._works:
                 self._take_events()
@@ -341,7 +349,13 @@ class _Lanes:
             return
 
     def _take(
-        self, event: tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | BaseException
+        self,
+        event: tuple[Hashable, Resolution | ResolveError]
+        | HostResult
+        | HostServices
+        | Consultation
+        | Answer
+        | BaseException,
     ) -> None:
         if isinstance(event, BaseException):
             raise event
@@ -351,6 +365,9 @@ class _Lanes:
             self._identified(event)
         elif isinstance(event, Consultation):
             self._intel.receive(event)
+        elif isinstance(event, Answer):
+            if self._nvd:
+                self._nvd.receive(event)
         else:
             self._resolved(*event)
 
@@ -413,8 +430,23 @@ class _Lanes:
             self._is_intel_urgent = self._is_intel_urgent or not has_intel
             is_late = work.probed_at is not None and now - work.probed_at >= grace_seconds
             has_services = not work.asked or now >= work.services_due_at
-            if (has_intel or is_late) and has_services:
+            if (has_intel or is_late) and has_services and self._has_scores(work, now=now):
                 self._leave(work, self._report(work, now=now))
+
+    def _has_scores(self, work: _Work, *, now: float) -> bool:
+        """Ask the NVD, once all is known that it is asked about, and wait as long as for any source."""
+        if self._nvd is None or self._is_ending:
+            return True
+        if work.subjects is None:
+            work.subjects = {
+                address: subjects(work.services.get(address, ()), self._intel.results(address, now=now), self._library)
+                for address, decision in work.decisions.items()
+                if decision.is_global  # what others run stays here
+            }
+            work.scores_due_at = now + self._tools.options.intel.grace_seconds
+            self._nvd.ask(subject for each in work.subjects.values() for subject in each)
+        due = work.scores_due_at
+        return now >= due or all(self._nvd.has_all(each, until=due) for each in work.subjects.values())
 
     def _leave(self, work: _Work, result: Report | Interrupted) -> None:
         del self._works[work.item.key]
@@ -431,6 +463,8 @@ class _Lanes:
         for address in work.decisions:
             for result in self._intel.results(address, now=now):
                 told.update((result.source, host) for host in result.contacted)
+            if self._nvd and work.subjects:
+                told.update((Nvd.name, host) for host in self._nvd.told(work.subjects.get(address, ())))
         return tuple(Told(source, host, n) for (source, host), n in told.items())
 
     def _report(self, work: _Work, *, now: float) -> Report:
@@ -453,7 +487,11 @@ class _Lanes:
     def _address_report(self, work: _Work, address: IPAddress, *, now: float) -> AddressReport:
         sources = self._intel.results(address, now=now)
         services = work.services.get(address) or _unanswered(work, address)
-        known = known_against(services, sources, self._library, day=work.started_at.date())
+        asked = (work.subjects or {}).get(address, ())
+        scores = self._nvd.scores(asked) if self._nvd else {}
+        known = known_against(services, sources, self._library, day=work.started_at.date(), scores=scores)
+        if self._nvd:
+            sources = (*sources, self._nvd.result(asked))
         return AddressReport(
             address=address,
             is_global=work.decisions[address].is_global,

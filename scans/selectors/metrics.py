@@ -15,8 +15,8 @@ from typing import Literal
 from django.db.models import Count, Min
 
 from ipscanner.version import version
-from scans.core.intel import SOURCES
 from scans.core.types import Level
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.models import (
     EVERYBODY,
     OPEN_JOB_STATES,
@@ -130,7 +130,7 @@ def _restarts(sums: Sums) -> Family:
 def _blocked_sources(now: datetime) -> Family:
     rows = SourceHealth.objects.filter(blocked_until__gt=now).values_list("source", "blocked_until")
     waits = {name: (until - now).total_seconds() for name, until in rows if until}
-    samples = _by("source", waits, [source.name for source in SOURCES])
+    samples = _by("source", waits, [source.name for source in ALL_SOURCES])
     return _family(
         "source_blocked_seconds",
         "gauge",

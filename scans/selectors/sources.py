@@ -14,11 +14,11 @@ from enum import StrEnum
 from scans.conf import scanner_options
 from scans.core.budgets import Bucket, Limit, bucket_name, grown
 from scans.core.feeds import AnyFeed, Store
-from scans.core.intel import SOURCES, RemoteSource, Source, switched_on
+from scans.core.intel import RemoteSource, Source, switched_on
 from scans.core.intel.base import KeyUse, SourceSettings
 from scans.core.intel.choice import setting, why
 from scans.core.options import IntelOptions
-from scans.core.vulnerabilities import FEEDS
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 from scans.models import RateBucket, SourceHealth, SourceReply, clock
 
 MAX_COUNTED = 10_000  # cached answers of one source; the index alone is read
@@ -83,7 +83,7 @@ class SourceStatus:
     files: tuple[SourceFile, ...]
 
 
-def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]] = SOURCES) -> list[SourceStatus]:
+def source_statuses(*, counts_cached: bool = True, kinds: Sequence[type[Source]] = ALL_SOURCES) -> list[SourceStatus]:
     """All of them, in the order in which they are believed. Two queries, and one more for each that is cached."""
     options = scanner_options().intel
     on = {source.name for source in switched_on(options, kinds)}

@@ -27,8 +27,10 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from scans.conf import risk_pack, scanner_options
-from scans.core.intel import SOURCES, switched_on
+from scans.core.feeds import FeedError, Store
+from scans.core.intel import switched_on
 from scans.core.probe.budgets import RESERVED_DESCRIPTORS
+from scans.core.vulnerabilities import ALL_FEEDS, ALL_SOURCES
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
 from scans.selectors.metrics import queue_age_seconds
@@ -100,7 +102,7 @@ def facts() -> dict[str, str]:
         "broker": "redis" if settings.BROKER_URL else "database",
         "risk rules": " + ".join(filter(None, [risk_pack().version, options.risk.rules_file])),
         "offline": "yes" if options.intel.offline else "no",
-        "sources": ", ".join(source.name for source in switched_on(options.intel, SOURCES)) or "none",
+        "sources": ", ".join(source.name for source in switched_on(options.intel, ALL_SOURCES)) or "none",
         "model's key": "present" if options.ai.api_key else "absent",
         "model": options.ai.model,
         "metrics token": "present" if settings.METRICS_TOKEN else "absent",
@@ -195,6 +197,24 @@ def egress() -> Iterator[Finding]:
     if options.ai.send_private and not options.ai.api_key:
         text = "Facts about private addresses may go to the model, but it has no key."
         yield _warning("egress", text, "AI_SEND_PRIVATE", "Set GEMINI_API_KEY, or unset AI_SEND_PRIVATE.")
+
+
+def list_files() -> Iterator[Finding]:
+    """Those that were brought here can be read, and somebody goes on asking for newer ones."""
+    store = Store(scanner_options().intel.directory)
+    for feed in ALL_FEEDS:
+        path = store.path(feed)
+        if path is None or path == feed.seed:
+            continue
+        try:
+            record = store.record(feed)
+        except FeedError as error:
+            remedy = f"manage.py feeds update {feed.name}, or manage.py feeds import {feed.name} FILE."
+            yield _warning("list_files", f"It cannot be used: {error}.", path, remedy)
+            continue
+        if record is not None and record.is_overdue(feed, now=timezone.now()):
+            text = f"It is old: nobody has asked for a newer one since {record.checked_at:%Y-%m-%d}."
+            yield _warning("list_files", text, path, "Have a timer run manage.py feeds update, or import another file.")
 
 
 # --- The database itself -----------------------------------------------------------------------------------------
@@ -307,7 +327,7 @@ def backlog() -> Iterator[Finding]:
         yield _warning("backlog", f"{messages:,} wake-ups wait, which slows the queue.", "queue", remedy)
 
 
-CHECKS: tuple[Check, ...] = (system_checks, data_directory, disk, descriptors, redis, egress)
+CHECKS: tuple[Check, ...] = (system_checks, data_directory, disk, descriptors, redis, egress, list_files)
 GATES: tuple[tuple[Check, ...], ...] = ((database_reachable,), (migrations,))  # a finding here ends the examination
 DATABASE_CHECKS: tuple[Check, ...] = (database_writable, sqlite_settings, clocks, workers, stuck_jobs, backlog)
 STAGES = (CHECKS, *GATES, DATABASE_CHECKS)

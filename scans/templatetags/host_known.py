@@ -10,6 +10,7 @@ from typing import Any
 from django import template
 from django.utils.dateformat import format as formatted
 
+from scans.core.vulnerabilities import NOTICE, Nvd
 from scans.core.wire import known_against_dict
 
 register = template.Library()
@@ -33,6 +34,16 @@ class Known:
     def count(self) -> int:
         """Of both kinds together."""
         return self.total + len(self.end_of_life or ())
+
+    @property
+    def is_by_nvd(self) -> bool:
+        """Whether any of it came from the NVD, whose terms ask for a notice."""
+        return any(Nvd.name in (*each["named_by"], each["cvss_by"]) for each in self.vulnerabilities)
+
+    @property
+    def notice(self) -> str:
+        """That notice."""
+        return NOTICE
 
     @property
     def more(self) -> int:

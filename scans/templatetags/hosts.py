@@ -15,11 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from scans.core.intel import SOURCES
 from scans.core.risk import points
 from scans.core.risk.words import port_list
 from scans.core.said import IDENTITY, REPUTATION, SEEN, SPEAKING_STATES, Told, in_words, speaking, told
 from scans.core.types import Finding, SourceState
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.selectors import Change, ChangeKind, HostHistory, HostScan, last_observed
 from scans.templatetags.looks import PORT_LOOKS, SOURCE_LOOKS, Look, state_look
 
@@ -30,7 +30,7 @@ Json = Mapping[str, Any]
 MAX_REASONS = 3
 MAX_PORT_LINKS = 8
 ALWAYS = ("Organisation", "Provider", "Network", "Place", "Kind of network")  # stand there, known or not
-WHAT_A_SOURCE_GIVES = {kind.name: kind.gives for kind in SOURCES}
+WHAT_A_SOURCE_GIVES = {kind.name: kind.gives for kind in ALL_SOURCES}
 COSTLY_STATES = frozenset(
     {SourceState.RATE_LIMITED, SourceState.UNAUTHORIZED, SourceState.FAILED, SourceState.SKIPPED, SourceState.STALE}
 )

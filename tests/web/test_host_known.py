@@ -51,6 +51,7 @@ def test_each_cve_says_who_names_it_and_how_it_is_judged(words):
         "CVE-2099-0001 known exploited by ransomware agencies act by 9 Dec 2026 91 % 9.8 nvd "
         "internetdb, nvd , nginx 1.24.0 on 80" in said
     )
+    assert "This product uses data from the NVD API but is not endorsed or certified by the NVD." in said
     assert "CVE-2099-0002 not listed 0.043 % not asked internetdb" in said
     assert "CVE-2099-0003 not known: that list is not on this machine no score not asked internetdb" in said
 
@@ -60,6 +61,7 @@ def test_each_product_past_its_end_says_since_when(words):
     assert "nginx 1.24 1.24.0 29 May 2024 the service itself on 80, 8080" in said
     assert "Example OS 10 10.2 no day is given internetdb" in said
     assert "CVE" not in said
+    assert "NVD" not in said
 
 
 def test_nobody_could_say_and_nothing_is_known_are_told_apart(page, words):

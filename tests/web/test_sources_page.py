@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from scans.core.budgets import Limit
 from scans.core.feeds import Store
-from scans.core.intel import SOURCES, IpApi, LocalSource
+from scans.core.intel import IpApi, LocalSource
 from scans.core.intel.base import KeyUse
-from scans.core.vulnerabilities import FEEDS
+from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 from scans.models import RateBucket, SourceHealth, SourceReply
 from scans.selectors import sources as selector
 from scans.selectors.sources import source_statuses
@@ -61,8 +61,8 @@ def of(client, name: str = "ip-api") -> dict[str, object]:
 def test_every_source_stands_there_on_or_off(client, words):
     page = words()
     found = client.get("/sources.json").json()
-    assert [source["name"] for source in found["sources"]] == [kind.name for kind in SOURCES]
-    for kind in SOURCES:
+    assert [source["name"] for source in found["sources"]] == [kind.name for kind in ALL_SOURCES]
+    for kind in ALL_SOURCES:
         assert f"{kind.name} {kind.title}" in page
         assert kind.terms in page
     assert 'aria-current="page"' in client.get("/sources").content.decode()
@@ -180,7 +180,7 @@ def test_what_went_wrong_last_is_for_staff(server_profile):
 
 
 def test_a_file_says_since_when_it_is_here(client, words, intel, tmp_path):
-    kind = next(kind for kind in SOURCES if issubclass(kind, LocalSource) and not any(feed.seed for feed in kind.feeds))
+    kind = next(kind for kind in ALL_SOURCES if issubclass(kind, LocalSource) and not any(feed.seed for feed in kind.feeds))
     intel(sources=("default",), directory=str(tmp_path))
     assert (of(client, kind.name)["is_on"], of(client, kind.name)["state"]) == (False, "missing")
     assert "manage.py feeds" in str(of(client, kind.name)["why"])
@@ -221,7 +221,7 @@ def test_what_was_written_down_is_text(client):
 
 
 def test_it_costs_as_many_queries_however_much_there_is(client, django_assert_num_queries, django_assert_max_num_queries):
-    remote = sum(not issubclass(kind, LocalSource) for kind in SOURCES)
+    remote = sum(not issubclass(kind, LocalSource) for kind in ALL_SOURCES)
     with django_assert_num_queries(2 + remote):
         source_statuses()
     now = timezone.now()

@@ -30,6 +30,7 @@ from scans.core.types import Facts, IPAddress, SourceResult, SourceState
 log = logging.getLogger(__name__)
 
 BAD_FILE = "its file cannot be read: `manage.py feeds status` says why"
+SHORTEST_SECRET_CHARS = 8  # what is shorter may stand in a text by chance
 
 
 class KeyUse(StrEnum):
@@ -193,6 +194,8 @@ def _consult(source: RemoteSource, addresses: Sequence[IPAddress], outside: Outs
         return unanswered(source.name, addresses, SourceState.FAILED, "the reply could not be read")
     said_at = datetime.now(UTC)
     results = {address: _result(source.name, answers.facts.get(address), said_at) for address in addresses}
+    if len(key := source.settings.key) >= SHORTEST_SECRET_CHARS and key in repr(results):  # it would be on every page
+        return unanswered(source.name, addresses, SourceState.FAILED, "the reply repeats the key", quota=answers.quota)
     return Consultation(source=source.name, results=results, quota=answers.quota)
 
 

@@ -180,6 +180,8 @@ def _feed(
     homepage: str = "",
     date: tuple[str, str] | None = None,
     title: str = "",
+    refresh_days: int = 1,
+    max_mebibytes: int = 2,
 ) -> Feed[Claims]:
     return Feed(
         name=name,
@@ -188,6 +190,8 @@ def _feed(
         file_name=f"{name}.ranges",
         url=url,
         homepage=homepage or url,
+        refresh_seconds=refresh_days * 24 * 3600,
+        max_bytes=max_mebibytes << 20,
         read=_reader(claim, reader, date),
     )
 
@@ -207,12 +211,15 @@ FEEDS = (
         _aws,
         url="https://ip-ranges.amazonaws.com/ip-ranges.json",
         date=("createDate", "%Y-%m-%d-%H-%M-%S"),
+        max_mebibytes=8,
     ),
     _feed(
         "azure",  # its address changes with every release: only a person finds it
         Claim("Microsoft Azure"),
         _azure,
         homepage="https://www.microsoft.com/en-us/download/details.aspx?id=56519",
+        refresh_days=7,
+        max_mebibytes=20,
     ),
     _feed(
         "gcp",

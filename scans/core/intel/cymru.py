@@ -48,6 +48,7 @@ class Cymru(RemoteSource):
     is_default = True
     tells = "the address, as a question to asn.cymru.com"
     batch_size = 64
+    max_requests = 1  # each has many sockets open at once
     limits = (Limit(60, 60),)
     lifetime_seconds = 24 * 3600
     empty_lifetime_seconds = 6 * 3600

@@ -40,6 +40,7 @@ class Dnsbl(RemoteSource):
     is_default = False
     tells = f"the address, as a question to {ZONE}"
     batch_size = 32
+    max_requests = 1  # each has many sockets open at once
     limits = (Limit(30, 60), Limit(2500, 86400))  # 85,000 questions a day
     lifetime_seconds = 6 * 3600
     empty_lifetime_seconds = 6 * 3600

@@ -54,6 +54,7 @@ FEED: Feed[Networks] = Feed(
     url="https://iplists.firehol.org/files/firehol_level1.netset",
     homepage="https://iplists.firehol.org/?ipset=firehol_level1",
     is_default=False,
+    max_bytes=4 << 20,
     read=read,
 )
 

@@ -12,12 +12,15 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import datetime
 
-from scans.core.feeds import Contents, Feed, Sieve, address_of, moment, numbered_lines
+from scans.core.feeds import Contents, Feed, Sieve, moment, numbered_lines
 from scans.core.intel.base import LocalSource
 from scans.core.types import Facts, IPAddress
 
 LISTED_FROM = 3
 MOST = 255
+_OCTET = r"(0|[1-9]\d{0,2})"
+# Hundreds of thousands of lines are read while a scan waits: ip_address() takes five times as long.
+_ROW = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}\t([1-9]\d{{0,3}})", re.ASCII)
 
 
 class Counts:
@@ -37,17 +40,16 @@ class Counts:
 
 def read(body: bytes) -> Contents[Counts]:
     """Addresses and counts. Raises FeedError."""
-    sieve, found, dated = Sieve(), {}, None
+    sieve, dated = Sieve(), None
+    found: dict[int, int] = {}
     for number, line in numbered_lines(body):
         if line.startswith("#"):
             dated = dated or _dated(line)
             continue
-        address, _, count = line.partition("\t")
-        parsed = address_of(address)
-        if parsed is None or parsed.version != 4 or not re.fullmatch(r"[1-9]\d{0,3}", count, re.ASCII):
+        if (row := _ROW.fullmatch(line)) is None or max(parts := [int(part) for part in row.groups()[:4]]) > 255:
             sieve.leave_out(f"line {number}", line, "an IPv4 address and a number")
         else:
-            found[int(parsed)] = min(MOST, int(count))
+            found[int.from_bytes(parts)] = min(MOST, int(row[5]))
     return sieve.contents(Counts(found.items()), len(found), dated=dated)
 
 
@@ -63,6 +65,7 @@ FEED: Feed[Counts] = Feed(
     file_name="ipsum.txt",
     url="https://raw.githubusercontent.com/stamparm/ipsum/master/ipsum.txt",
     homepage="https://github.com/stamparm/ipsum",
+    max_bytes=8 << 20,
     read=read,
 )
 

@@ -47,6 +47,7 @@ class IntelLane:
         self._asked: set[IPAddress] = set()
         self._waiting: dict[str, dict[IPAddress, float]] = {name: {} for name in self._services}  # since when
         self._refusals: dict[str, tuple[float, Refusal]] = {}  # by source: until when, and why
+        self._networks: dict[tuple[str, IPNetwork], list[tuple[IPNetwork, SourceResult]]] = {}  # by source and where
         self._to_keep: list[Kept] = []
         self._requests: Counter[str] = Counter()
         self._out: dict[tuple[str, IPAddress], Outside] = {}  # by which request it is being asked about
@@ -83,9 +84,12 @@ class IntelLane:
         source = self._services[consultation.source]
         self._requests[source.name] -= 1
         results = dict(consultation.results)
+        for address in results:
+            self._out.pop((source.name, address), None)
         self._tools.budget.observe(source.name, source.limits, list(results.values()), consultation.quota)
         if source.is_network_wide:
-            results.update(self._neighbours(source, results))
+            new = self._note_networks(source, results)
+            results.update(self._spared(source, [a for a in self._waiting[source.name] if any(a in n for n in new)]))
         for address, result in self._with_older(source, results).items():
             self._results.setdefault((source.name, address), result)
 
@@ -123,6 +127,11 @@ class IntelLane:
             (self._older if result.state is SourceState.STALE else self._results)[key] = result
         for name, waiting in self._waiting.items():
             waiting.update({address: since for address, since in unread.items() if (name, address) not in self._results})
+        for source in self._services.values():
+            if source.is_network_wide:
+                unknown = [address for address in unread if (source.name, address) not in self._results]
+                spared = self._with_older(source, self._spared(source, unknown))
+                self._results.update({(source.name, address): result for address, result in spared.items()})
 
     def _send(self, source: RemoteSource, *, now: float, is_urgent: bool) -> None:
         waiting = self._waiting[source.name]
@@ -151,18 +160,26 @@ class IntelLane:
     def _consult(self, source: RemoteSource, batch: Sequence[IPAddress], outside: Outside) -> Consultation:
         return consult(source, batch, self._egress, self._tools.options.intel, outside=outside)
 
-    def _neighbours(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> dict[IPAddress, SourceResult]:
-        """The same answer for the waiting addresses of the network that it is about: they need not be asked about.
+    def _note_networks(self, source: RemoteSource, results: dict[IPAddress, SourceResult]) -> list[IPNetwork]:
+        """Write down the networks that answers are about, by where they were asked for."""
+        new = []
+        for address, result in results.items():
+            network = _network(result.facts.network) if result.state is SourceState.OK else None
+            if network is not None:
+                self._networks.setdefault((source.name, _around(address)), []).append((network, result))
+                new.append(network)
+        return new
+
+    def _spared(self, source: RemoteSource, addresses: Iterable[IPAddress]) -> dict[IPAddress, SourceResult]:
+        """The answers for those of these waiting addresses whose network was answered for already.
 
         But for near ones only. Parts of a wide network may belong to somebody else: 8.8.8.0/24 lies in another's 8.0.0.0/9.
         """
         found = {}
-        for asked, result in list(results.items()):
-            network = _network(result.facts.network) if result.state is SourceState.OK else None
-            around = ip_network((asked, NEAR_PREFIXES[asked.version]), strict=False)
-            near = [a for a in self._waiting[source.name] if network is not None and a in network and a in around]
-            for address in near:
-                del self._waiting[source.name][address]
+        for address in addresses:
+            near = self._networks.get((source.name, _around(address)), ())
+            if result := next((result for network, result in near if address in network), None):
+                self._waiting[source.name].pop(address, None)
                 found[address] = replace(result, is_cached=True, elapsed_ms=None, contacted=())
         return found
 
@@ -209,6 +226,11 @@ class IntelLane:
     def _record(self, result: SourceResult, addresses: Iterable[IPAddress]) -> None:
         for address in addresses:
             self._results[result.source, address] = result
+
+
+def _around(address: IPAddress) -> IPNetwork:
+    """Where an address must be as well to share an answer about a network."""
+    return ip_network((address, NEAR_PREFIXES[address.version]), strict=False)
 
 
 def _network(said: str | None) -> IPNetwork | None:

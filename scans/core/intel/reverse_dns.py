@@ -33,6 +33,7 @@ class ReverseDns(RemoteSource):
     is_default = True
     tells = "the address, and the names that it leads to"
     batch_size = 64
+    max_requests = 2  # a batch is as slow as its slowest zone
     limits = (Limit(120, 60),)  # the resolver is the operator's own
     lifetime_seconds = 24 * 3600
     empty_lifetime_seconds = 6 * 3600

@@ -76,6 +76,7 @@ def _feed(version: int) -> Feed[Listings]:
         file_name=f"drop_v{version}.json",
         url=f"https://www.spamhaus.org/drop/drop_v{version}.json",
         homepage="https://www.spamhaus.org/blocklists/do-not-route-or-peer/",
+        max_bytes=2 << 20,
         read=read,
     )
 

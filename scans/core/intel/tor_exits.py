@@ -42,6 +42,7 @@ FEED: Feed[Exits] = Feed(
     url="https://check.torproject.org/torbulkexitlist",
     homepage="https://check.torproject.org/",
     refresh_seconds=3600,
+    max_bytes=1 << 20,
     read=read,
 )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 from typing import TypeVar
 
 from scans.core.feeds import Feed, FeedError, FeedMissingError, Store
@@ -15,10 +16,13 @@ from scans.core.vulnerabilities.cve import read_cve
 from scans.core.vulnerabilities.endoflife import ENDOFLIFE, EndOfLifeTable, Product
 from scans.core.vulnerabilities.epss import EPSS, Epss
 from scans.core.vulnerabilities.kev import KEV, Kev
+from scans.core.vulnerabilities.nvd import Nvd, Scores
 from scans.core.vulnerabilities.products import SeenProduct, distribution_of, seen_products
 
 log = logging.getLogger(__name__)
 
+MAX_PRODUCTS_ASKED = MAX_CVES_ASKED = 5  # of one address; without a key it may be asked eight times a minute
+NOTHING_ASKED: Mapping[str, Scores] = MappingProxyType({})
 MAX_VULNERABILITIES = 100  # of one address: the worst of them
 MAX_NAME_CHARS = 60
 SPEAKING_STATES = frozenset({SourceState.OK, SourceState.STALE})
@@ -68,15 +72,23 @@ class KnownAgainst:
 
 
 def known_against(
-    services: Iterable[Service], sources: Iterable[SourceResult], library: Library, *, day: date
+    services: Iterable[Service],
+    sources: Iterable[SourceResult],
+    library: Library,
+    *,
+    day: date,
+    scores: Mapping[str, Scores] = NOTHING_ASKED,
 ) -> KnownAgainst:
-    """What is known against an address. `day` is that of the scan: a release that ends tomorrow has not ended."""
+    """What is known against an address. `day` is that of the scan: a release that ends tomorrow has not ended.
+
+    `scores` is what the NVD said, by the CPE names and CVE ids that it was asked about.
+    """
     own = list(services)
     told = [result for result in sources if result.state in SPEAKING_STATES]
     products = seen_products(own, told)
     releases = library.end_of_life if products else None
     return KnownAgainst(
-        vulnerabilities=_vulnerabilities(own, told, library),
+        vulnerabilities=_vulnerabilities(own, told, library, scores),
         end_of_life=_end_of_life(products, releases, day) if releases else None,
     )
 
@@ -84,37 +96,65 @@ def known_against(
 # CVEs
 
 
+def subjects(services: Iterable[Service], sources: Iterable[SourceResult], library: Library) -> tuple[str, ...]:
+    """What to ask the NVD about an address: the products that its services name for certain, then the worst CVEs."""
+    given = list(services)
+    cpes = list(dict.fromkeys(service.cpe for service in given if service.cpe))[:MAX_PRODUCTS_ASKED]
+    told = [result for result in sources if result.state in SPEAKING_STATES]
+    named = _vulnerabilities(given, told, library, NOTHING_ASKED) or ()
+    return (*cpes, *(known.cve for known in named[:MAX_CVES_ASKED]))
+
+
+@dataclass(slots=True)
+class _Named:
+    """Who names a CVE, and for which of the services."""
+
+    sources: set[str] = field(default_factory=set)
+    services: list[Service] = field(default_factory=list)
+
+
 def _vulnerabilities(
-    services: Sequence[Service], sources: Iterable[SourceResult], library: Library
+    services: Sequence[Service], sources: Iterable[SourceResult], library: Library, scores: Mapping[str, Scores]
 ) -> tuple[Vulnerability, ...] | None:
     """The worst MAX_VULNERABILITIES that sources name; None if no source spoke of any."""
-    named: dict[str, set[str]] = {}
-    has_spoken = False
-    for result in sources:
-        has_spoken = has_spoken or result.facts.seen_cves is not None
-        for cve in filter(None, map(read_cve, result.facts.seen_cves or ())):
-            named.setdefault(cve, set()).add(result.source)
-    if not has_spoken:
+    spoken = [result for result in sources if result.facts.seen_cves is not None]
+    by_product = [(service, scores[service.cpe]) for service in services if service.cpe and service.cpe in scores]
+    if not spoken and not by_product:
         return None
+    named: dict[str, _Named] = {}
+    for result in spoken:
+        for cve in filter(None, map(read_cve, result.facts.seen_cves or ())):
+            named.setdefault(cve, _Named()).sources.add(result.source)
+    for service, found in by_product:
+        for cve in found:
+            one = named.setdefault(cve, _Named())
+            one.sources.add(Nvd.name)
+            one.services.append(service)
     if not named:
         return ()
+    cvss = {cve: score for found in scores.values() for cve, score in found.items()}
     kev, epss = library.kev, library.epss
-    distribution = next(filter(None, map(distribution_of, services)), None)
-    found = []
-    for cve, named_by in named.items():
-        exploited = kev.get(cve) if kev else None
-        found.append(
+    elsewhere = next(filter(None, map(distribution_of, services)), None)
+    known = []
+    for cve, one in named.items():
+        exploited, score = kev.get(cve) if kev else None, cvss.get(cve)
+        first = one.services[0] if one.services else None
+        known.append(
             Vulnerability(
                 cve=cve,
-                named_by=tuple(sorted(named_by)),
-                distribution=distribution,
+                named_by=tuple(sorted(one.sources)),
+                ports=tuple(sorted({service.port for service in one.services})),
+                product=clean_text(f"{first.product} {first.version}", limit=MAX_NAME_CHARS) if first else None,
+                distribution=distribution_of(first) if first else elsewhere,
+                cvss=score,
+                cvss_by=Nvd.name if score is not None else None,
                 epss=epss.score(cve) if epss else None,
                 is_exploited=None if kev is None else exploited is not None,
                 due=exploited.due if exploited else None,
                 is_ransomware=exploited.is_ransomware if exploited else None,
             )
         )
-    return tuple(sorted(found, key=_urgency)[:MAX_VULNERABILITIES])
+    return tuple(sorted(known, key=_urgency)[:MAX_VULNERABILITIES])
 
 
 def _urgency(known: Vulnerability) -> tuple[bool, float, float, str]:

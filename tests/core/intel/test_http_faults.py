@@ -52,6 +52,15 @@ def with_broken_utf8(sample: Sample) -> Answer:
     return Answer(body=json.dumps(sample.body).encode().replace(b'": "', b'": "\xff\xfe', 1))
 
 
+def with_texts(body: Any, text: str, keep: set[str]) -> Any:
+    """The same with this text in place of every other."""
+    if isinstance(body, dict):
+        return {name: with_texts(value, text, keep) for name, value in body.items()}
+    if isinstance(body, list):
+        return [with_texts(value, text, keep) for value in body]
+    return text if isinstance(body, str) and body not in keep else body
+
+
 FAULTS: dict[str, tuple[Answer | Callable[[Sample], Answer], SourceState, str]] = {
     "an empty body": (Answer(), FAILED, "reply"),
     "HTML": (Answer(body=b"<html>hello</html>"), FAILED, "reply"),
@@ -90,6 +99,17 @@ def test_a_fault_is_a_recorded_state(sample: Sample, fault: str, caplog):
     assert_all(consultation, sample, state, reason)
     assert len(fake.requests) == (2 if fault == "503" else 1)
     assert KEY not in repr(consultation) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "sample", [s for s in good_samples() if s.kind.key is not KeyUse.NONE], ids=lambda sample: sample.kind.name
+)
+def test_a_service_that_repeats_the_key_in_its_answer_is_not_shown(sample: Sample):
+    keep = {"success", "fail", *map(str, sample.asked)}
+    with service(lambda _: Answer.json(with_texts(sample.body, f"says {KEY}", keep))) as fake:
+        consultation = ask(sample.kind, sample.asked, fake.base_url)
+    assert KEY not in repr(consultation)
+    assert_all(consultation, sample, FAILED, "the reply repeats the key")
 
 
 @EVERY_SOURCE

@@ -98,7 +98,7 @@ def test_a_file_that_is_something_else_is_refused_and_the_last_good_one_stays(fe
 
 @each_list
 def test_a_file_that_is_too_large_is_refused(feed, store):
-    with pytest.raises(FeedError, match="larger than 20 MiB"):
+    with pytest.raises(FeedError, match=f"larger than {feed.max_bytes >> 20} MiB"):
         put(store, feed.name, sample(feed.name) + b"\n" * (25 << 20))
     assert not store.has(feed)
 
@@ -321,6 +321,14 @@ def test_ipsum_counts_lists_and_calls_it_listed_from_three_on(store):
     assert ask(store, "ipsum", "203.0.113.202").facts == Facts(vendor_flags=2)
     assert ask(store, "ipsum", "203.0.113.203").facts.vendor_flags == 255
     assert ask(store, "ipsum", "2001:db8::1").state is SourceState.EMPTY
+
+
+@pytest.mark.parametrize(
+    "line", ["1.2.3.256\t3", "01.2.3.4\t3", "1.2.3\t3", "1.2.3.4 3", "1.2.3.4\t0", "1.2.3.4\t-1", "\u0661.2.3.4\t3"]
+)
+def test_an_ipsum_line_that_is_no_address_and_count_is_left_out(line, store):
+    put(store, "ipsum", f"198.51.100.1\t3\n{line}\n".encode())
+    assert (store.record(FEED["ipsum"]).entries, store.record(FEED["ipsum"]).left_out) == (1, 1)
 
 
 def test_ipsum_says_of_when_it_is(store):

@@ -26,7 +26,7 @@ class Rdap(RemoteSource):
     is_default = True
     base_url = bootstrap.FALLBACK
     tells = "the address; in its place AFRINIC, APNIC, LACNIC or RIPE NCC, where the block is theirs"
-    limits = (Limit(60, 60), Limit(900, 86400))  # RIPE NCC: 1,000 objects about persons a day (ipwhois, issue 292)
+    limits = (Limit(120, 60), Limit(900, 86400))  # RIPE NCC: 1,000 objects about persons a day (ipwhois, issue 292)
     max_requests = 4
     lifetime_seconds = 7 * 24 * 3600
     empty_lifetime_seconds = 24 * 3600

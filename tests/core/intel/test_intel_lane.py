@@ -242,8 +242,11 @@ def test_an_answer_about_a_wide_network_spares_near_ones_only():
     with service(lambda _: Answer.json({"country": "Germany", "network": "127.0.0.0/8"})) as fake:
         driven = Driven([WholeNetworks], fake)
         driven.asked([A, B, A + 256, A + 65536])
+        driven.asked([A + 2])  # which comes later
     assert [request.path for request in fake.requests] == ["/127.66.0.1", "/127.66.1.1", "/127.67.0.1"]
     assert driven.results(B)["networks"].is_cached
+    assert driven.results(A + 2)["networks"].facts == driven.results(A)["networks"].facts
+    assert ("networks", A + 2) in driven.cache.get_many(["networks"], [A + 2])
 
 
 def test_a_network_that_cannot_be_meant_spares_nobody():
