@@ -19,7 +19,6 @@ def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[So
     on by default if nothing else is named. Raises OptionError for one that lacks its key.
     """
     known = {kind.name for kind in kinds}
-    has_default = DEFAULT in options.sources or all(name.startswith("-") for name in options.sources)
     chosen = {kind.name for kind in kinds if _has_default(options) and _is_on_by_default(kind, options)}
     chosen |= {name for name in options.sources if name in known}
     chosen -= {name.removeprefix("-") for name in options.sources if name.startswith("-")}
