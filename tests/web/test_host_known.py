@@ -52,14 +52,14 @@ def test_each_cve_says_who_names_it_and_how_it_is_judged(words):
         "internetdb, nvd , nginx 1.24.0 on 80" in said
     )
     assert "This product uses data from the NVD API but is not endorsed or certified by the NVD." in said
-    assert "CVE-2099-0002 not listed 0.043 % not asked internetdb" in said
-    assert "CVE-2099-0003 not known: that list is not on this machine no score not asked internetdb" in said
+    assert "CVE-2099-0002 not listed 0.043 % not known internetdb" in said
+    assert "CVE-2099-0003 not known: that list is not on this machine no score not known internetdb" in said
 
 
 def test_each_product_past_its_end_says_since_when(words):
     said = words(host(None, END_OF_LIFE))
-    assert "nginx 1.24 1.24.0 29 May 2024 the service itself on 80, 8080" in said
-    assert "Example OS 10 10.2 no day is given internetdb" in said
+    assert "nginx 1.24 past end of life 1.24.0 29 May 2024 the service itself on 80, 8080" in said
+    assert "Example OS 10 past end of life 10.2 no day is given internetdb" in said
     assert "CVE" not in said
     assert "NVD" not in said
 
