@@ -8,7 +8,7 @@ import pytest
 
 from scans.core.feeds import Store, store
 from scans.core.vulnerabilities import ENDOFLIFE, EPSS, KEV, Library
-from tests.core.vulnerabilities.test_lists import BODIES, NOW
+from tests.core.vulnerabilities.test_product_lists import BODIES, NOW
 
 
 @pytest.fixture
