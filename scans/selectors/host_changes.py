@@ -7,14 +7,14 @@
     not probed   newly covered   ·             ·              ·
 
 Silent is every state but open and closed: nobody answered, or nobody asked. A dot is not worth a line. The same holds
-for everything else that is compared: a level only if both scans observed something, a fact only if both were told it,
-and what a service is only if both asked the port and understood the answer.
+for everything else that is compared: a level only if both scans observed something, a fact only if the same source told it
+to both, and what a service is only if both asked the port and understood the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -55,7 +55,8 @@ class SeenAddress:
 
     address: str
     port_states: PortStates
-    said: Mapping[str, str]  # label: value
+    said: Mapping[str, str]  # by its services; label: value
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # about it; label: source: value
 
 
 def service_values(services: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -100,7 +101,12 @@ def count_compared(then: PortStates, now: PortStates) -> int:
 
 
 def value_changes(then: SeenAddress, now: SeenAddress, *, address: str = "") -> Iterator[Change]:
-    """The facts that both scans were told and that differ."""
+    """What both scans were told by the same source, or by the services, and that differs; one change for each label."""
+    for label, by_source in now.told.items():
+        told = then.told.get(label, {})
+        differ = [(told[source], value) for source, value in by_source.items() if told.get(source, value) != value]
+        if differ:
+            yield Change(kind=ChangeKind.CHANGED, what=label, then=differ[0][0], now=differ[0][1], address=address)
     for label, value in now.said.items():
         before = then.said.get(label)
         if before is not None and before != value:

@@ -19,7 +19,7 @@ from django.db.models.fields.json import KT
 from django.urls import reverse
 
 from scans.core.ports import compact, expand_all
-from scans.core.said import SPEAKING_STATES
+from scans.core.said import speaking
 from scans.core.types import Level
 from scans.models import TargetAddress, TargetResult, TargetState
 from scans.selectors.access import visible_jobs
@@ -37,7 +37,10 @@ from scans.selectors.host_changes import (
 MAX_EARLIER = 20
 MAX_ADDRESSES = 8  # of a target; the resolver keeps no more
 MAX_COMPARED_PORTS = 200_000  # on one page, some 200 ms; all ports of many addresses would take seconds
-COMPARED_FACTS = {"Organisation": "organisation", "Provider": "isp", "Network": "asn", "Country": "country"}
+COMPARED_FACTS = {
+    "Organisation": "organisation", "Provider": "isp", "Network": "asn", "Country": "country", "Address range": "network",
+    "Host names": "host_names",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +150,7 @@ _PARTS = ("address", "port_states", "sources", "services")  # the last up to 64 
 
 def _seen(row: Mapping[str, Any], at: int) -> SeenAddress:
     states, sources, services = (json.loads(row[f"{name}{at}"] or "[]") for name in ("port_states", "sources", "services"))
-    return SeenAddress(address=row[f"address{at}"], port_states=states, said=_said(sources, services))
+    return SeenAddress(address=row[f"address{at}"], port_states=states, said=service_values(services), told=_told(sources))
 
 
 def _own_scan(row: TargetResult, scanned_at: datetime) -> HostScan:
@@ -156,7 +159,8 @@ def _own_scan(row: TargetResult, scanned_at: datetime) -> HostScan:
         SeenAddress(
             address=known["address"],
             port_states=known["port_states"],
-            said=_said(known["sources"], known.get("services", ())),
+            said=service_values(known.get("services", ())),
+            told=_told(known["sources"]),
         )
         for known in evidence["addresses"]
     ]
@@ -172,15 +176,20 @@ def _own_scan(row: TargetResult, scanned_at: datetime) -> HostScan:
     )
 
 
-def _said(sources: Sequence[Mapping[str, Any]], services: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """What the sources said about an address, each fact from the first that did; and what its services said."""
-    said: dict[str, str] = {}
-    for source in sources:
-        if source["state"] in SPEAKING_STATES:
-            for label, name in COMPARED_FACTS.items():
-                if value := source["facts"].get(name):
-                    said.setdefault(label, f"AS{value}" if name == "asn" else str(value))
-    return said | service_values(services)
+def _told(sources: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, str]]:
+    """What each source said about an address: a scan that one source did not answer must not look like a change."""
+    found: dict[str, dict[str, str]] = {}
+    for source in speaking(sources):
+        for label, name in COMPARED_FACTS.items():
+            if value := source["facts"].get(name):
+                found.setdefault(label, {})[source["source"]] = _as_text(name, value)
+    return found
+
+
+def _as_text(name: str, value: Any) -> str:
+    if name == "asn":
+        return f"AS{value}"
+    return ", ".join(sorted(value)) if isinstance(value, list) else str(value)
 
 
 # Comparing them

@@ -13,7 +13,7 @@ from enum import StrEnum
 from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, TextField, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Substr
+from django.db.models.functions import Cast, Coalesce, Substr
 from django.utils import timezone
 
 from scans.core.ports import count_ports
@@ -26,6 +26,14 @@ MAX_STRIP_PORTS = 48  # above it a strip says nothing that the counts do not
 MAX_PORTS_CHARS = 160  # of a list of open ports: a row shows the first few
 WITHOUT_RESULT = (TargetState.ERROR, TargetState.REFUSED, TargetState.CANCELLED)
 FIRST = "evidence__addresses__0"
+FIRST_SOURCES = 5  # where an organisation and a country are looked for: those that are believed first know them
+
+
+def _first_said(fact: str) -> Combinable:
+    """From the first of the first sources that says it. The database reads on only where one did not."""
+    return Coalesce(*(KT(f"{FIRST}__sources__{at}__facts__{fact}") for at in range(FIRST_SOURCES)))
+
+
 PLAIN_COLUMNS = ("ordinal", "target", "state", "error_code", "ip_address", "risk_level", "open_ports")
 COLUMNS: Mapping[str, Combinable] = {
     "worst_finding": KT("verdict__findings__0__title"),
@@ -33,9 +41,9 @@ COLUMNS: Mapping[str, Combinable] = {
     "tested": Cast(KT("verdict__completeness__ports_tested"), IntegerField()),
     "error": KT("evidence__error__detail"),
     "second_address": KT("evidence__addresses__1__address"),
-    "organisation": KT(f"{FIRST}__sources__0__facts__organisation"),
+    "organisation": _first_said("organisation"),
     "isp": KT(f"{FIRST}__sources__0__facts__isp"),
-    "country": KT(f"{FIRST}__sources__0__facts__country"),
+    "country": _first_said("country"),
     "first_ports": Substr(KT(f"{FIRST}__port_states__open"), 1, MAX_PORTS_CHARS),
     "services": Cast(KT(f"{FIRST}__services"), TextField()),  # at most 64 kB of a row, some 3 as a rule
 }

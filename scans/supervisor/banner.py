@@ -10,23 +10,19 @@ from pathlib import Path
 from django.conf import settings
 
 from scans.conf import risk_pack
+from scans.core.intel import IpApi, RemoteSource, switched_on
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.supervisor.prepare import ADMIN
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = ("GEMINI_API_KEY", "GEMINI_MODEL", "SCAN_DB_PATH")
-IP_API_NOTICE = (
-    "Global addresses are looked up at ip-api.com: a free service, over plain HTTP, for non-commercial use.\n"
-    "OFFLINE=1 does without it."
-)
 
 
 def everything(*, admin: str | None) -> str:
     """The text of `up`; `admin` is the password of the superuser just made."""
     where = _local_lines() if settings.IS_LOCAL else _server_lines()
-    notes = ["Scan only what you may scan.", *_rules_lines()]
-    if not settings.SCANNER.intel.offline:
-        notes.append(IP_API_NOTICE)
+    notes = ["Scan only what you may scan.", *_rules_lines(), *_sources_lines()]
     return "\n".join(["IP Intelligence Scanner", *where, *_password_lines(admin), "", *notes, "Ctrl-C stops.", ""])
 
 
@@ -45,6 +41,21 @@ def _rules_lines() -> list[str]:
     """Nothing where the built-in rules are as they came."""
     own = settings.SCANNER.risk.rules_file
     return [f"Risk rules {risk_pack().version}: the built-in ones with {own} over them."] if own else []
+
+
+def _sources_lines() -> list[str]:
+    """Who is told about public addresses; nothing where nobody is."""
+    intel = settings.SCANNER.intel
+    asked = [source for source in switched_on(intel, ALL_SOURCES) if isinstance(source, RemoteSource)]
+    if intel.offline or not asked:
+        return []
+    lines = [
+        f"About public addresses others are asked: {', '.join(source.title for source in asked)}.",
+        "The page /sources says what each is told, and its terms. OFFLINE=1 does without them.",
+    ]
+    if any(source.name == IpApi.name and source.url.startswith("http:") for source in asked):
+        lines.append("ip-api.com is asked over plain HTTP: its free service is for non-commercial use.")
+    return lines
 
 
 def _local_lines() -> list[str]:

@@ -96,3 +96,15 @@ def test_a_fact_changes_only_if_both_scans_were_told_it():
     assert [(change.what, change.then, change.now) for change in value_changes(then, now)] == [
         ("Country", "Germany", "France")
     ]
+
+
+def told(**by_label: dict[str, str]) -> SeenAddress:
+    return SeenAddress(address="127.66.0.1", port_states={}, said={}, told=by_label)
+
+
+def test_what_one_source_said_is_never_compared_with_what_another_said():
+    then = told(organisation={"ip-api": "Example Hosting", "rdap": "Example Holding"})
+    assert list(value_changes(then, told(organisation={"rdap": "Example Holding"}))) == [], "ip-api did not answer"
+    assert list(value_changes(told(organisation={"ip-api": "Example Hosting"}), told(organisation={"rdap": "Other"}))) == []
+    (change,) = value_changes(then, told(organisation={"ip-api": "Example Hosting", "rdap": "Sold BV"}))
+    assert (change.what, change.then, change.now) == ("organisation", "Example Holding", "Sold BV")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_every_target_has_its_state_its_level_and_a_link(client):
     assert rows[4:] == ["not yet 127.66.0.5 in work", "not yet 127.66.0.6 waiting", "not yet 127.66.0.7 waiting"]
     for number in range(1, 8):
         assert f'href="/jobs/{job.token}/hosts/{number}"' in page
+
+
+def test_a_row_names_who_it_is_by_the_first_source_that_knows(client):
+    silent = make_source(SourceState.FAILED, reason="HTTP 503")
+    registry = replace(make_source(facts=Facts(organisation="Example Holding")), source="rdap")
+    database = replace(make_source(facts=Facts(country="Norway")), source="geo")
+    seen = make_address("127.66.0.1", open_ports=[22], sources=[silent, registry, database])
+    row = make_result(make_report("127.66.0.1", seen))
+    assert "Example Holding Norway" in rows_in(client.get(row.job.get_absolute_url()).content.decode())[0]
 
 
 def test_a_row_names_the_most_telling_of_its_services(client):
