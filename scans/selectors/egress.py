@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from scans.core.intel import SOURCES, RemoteSource
+from scans.core.intel import RemoteSource
 from scans.core.types import ASKED_MODEL, ASKED_NAMES
+from scans.core.vulnerabilities import ALL_SOURCES
 from scans.models import ScanJob
 from scans.selectors.jobs import job_status
 
 TELLS = {
-    **{kind.name: kind.tells for kind in SOURCES if issubclass(kind, RemoteSource)},
+    **{kind.name: kind.tells for kind in ALL_SOURCES if issubclass(kind, RemoteSource)},
     ASKED_NAMES: "the host name",
     ASKED_MODEL: "facts about the target: ports, services, findings and what sources said",
 }
