@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_network
 
 import pytest
 
 from scans.core.budgets import Refusal
+from scans.core.feeds import Store
+from scans.core.intel.tor_exits import FEED as TOR_LIST
 from scans.core.options import AiOptions, FingerprintOptions, IntelOptions, Options, ScopeOptions
 from scans.core.pipeline import Item
 from scans.core.recording import RecordingError, read_recording, record, replay
@@ -143,6 +146,15 @@ def test_that_nobody_was_asked_is_kept_as_it_was():
         (report,) = record(items, Tools(options=options, budget=Spent()), file)
     assert {result.reason for result in report.addresses[0].sources} == {"nothing is left today"}
     assert "request" not in {line["kind"] for line in lines_of(file.getvalue())}
+    assert replayed(file.getvalue()) == {0: []}
+
+
+def test_what_a_list_file_said_is_kept_and_the_file_is_not_needed_any_more(tmp_path):
+    Store(str(tmp_path)).put(TOR_LIST, public(44).encode(), origin="a test", at=datetime.now(UTC))
+    file = io.StringIO()
+    options = replace(SETTINGS, intel=replace(SETTINGS.intel, sources=("tor-exits",), directory=str(tmp_path)))
+    (report,) = record([Item(key=0, target=parse_target(public(44)), ports=(9,))], Tools(options=options), file)
+    assert [result.facts.is_tor_exit for result in report.addresses[0].sources] == [True]
     assert replayed(file.getvalue()) == {0: []}
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from scans.core.types import Told
 from scans.models import EgressEntry, SourceReply
+from scans.selectors import job_egress
 from scans.services import claims, slices
 from scans.services.audit import COMMAND_LINE
 from scans.services.cancel import cancel_job
@@ -148,6 +149,14 @@ def test_the_ledger_is_written_with_the_result_or_not_at_all(monkeypatch):
     assert rows(job) == {}
     assert save_reports([Finished(claimed=claimed, report=report)]) == {row.pk}
     assert rows(job) == {("ip-api", "ip-api.invalid:80"): 1}
+
+
+def test_the_nvd_is_told_no_address_and_the_ledger_says_so():
+    job = make_job(public(1))
+    record_told([(job.pk, [Told("nvd", "nvd.invalid:443", 1), Told("gone", "gone.invalid:443", 1)])], at=timezone.now())
+    gone, nvd = job_egress(job)
+    assert gone.tells == "the address"
+    assert nvd.tells.endswith("no address")
 
 
 def test_the_api_and_the_page_say_who_was_told(client):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from scans.core.risk.operators import lay_over
-from scans.core.types import Outcome, Summary, SummaryState
+from scans.core.types import Outcome, Summary, SummaryState, Told
 from scans.models import (
     DeletedJob,
     JobState,
@@ -28,6 +28,7 @@ from scans.models import (
 )
 from scans.services import audit, keys
 from scans.services.audit import COMMAND_LINE, Action
+from scans.services.egress import record_told
 from scans.services.rescore import Selection, rescore
 from tests.factories import (
     END_OF_LIFE,
@@ -103,6 +104,8 @@ def make_world() -> World:
         "clean": make_result(make_report("127.66.0.8", make_address("127.66.0.8")), job=finished),
         "pending": running.targets.get(ordinal=2),
     }
+    told = [Told("ip-api", "ip-api.com:80", 2), Told("names", "the system's resolver", 1), Told("rdap", "r" * 200, 1)]
+    record_told([(finished.pk, told)], at=now)
     make_question(rows["done"])
     ModelAnswer.objects.create(digest="a" * 64, answer="{}", model="gemini-x-001", finish_reason="STOP", created_at=now)
     rescore_all()
