@@ -40,6 +40,7 @@ _SERVICE_SAID = ("product", "version")
 _STATED = (
     "is_proxy", "is_mobile", "is_hosting", "is_tor_exit", "is_cdn", "vendor_flags", "abuse_score", "abuse_reports", "pulses",
 )  # fmt: skip
+_VULNERABILITY_STATED = ("cvss", "epss", "is_exploited", "is_ransomware")
 _CLASSES = frozenset({"malicious", "benign", "unknown"})
 _UNASKED = frozenset({SourceState.SKIPPED, SourceState.NOT_APPLICABLE})
 
@@ -79,6 +80,7 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
         *(_finding(finding, is_ours=finding not in quoting) for finding in findings),
         *map(_address, addresses),
         *map(_service, identified),
+        *(_vulnerability(known) for address in addresses for known in _vulnerabilities(address)),
         *map(_source, sources[:MAX_SOURCES]),
     ]
     numbered = {f"F{number}": statement for number, statement in enumerate(statements, 1)}
@@ -149,6 +151,18 @@ def _service(service: Mapping[str, Any]) -> dict[str, object]:
         "is_encrypted": service["is_tls"],
         "answered_without_credentials": "access" in service,
     }
+
+
+def _vulnerabilities(address: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The worst that sources name for its versions."""
+    return [known for known in address.get("vulnerabilities") or () if CVE.fullmatch(known["cve"])][:MAX_LISTED]
+
+
+def _vulnerability(known: Mapping[str, Any]) -> dict[str, object]:
+    """A CVE by its number and numbers; of which product stands with the service, in the service's words."""
+    stated = {"vulnerability": known["cve"].upper(), "is_confirmed": False, **_known(known, _VULNERABILITY_STATED)}
+    ports = port_list(known.get("ports", ()))
+    return stated | {"ports": ports} if ports else stated
 
 
 def _products(services: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
