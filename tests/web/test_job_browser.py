@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from scans.core.types import Told
 from scans.models import JobState, ScanJob, TargetState
 from scans.services.audit import Origin
 from scans.services.deletion import delete_job
+from scans.services.egress import record_told
 from tests.factories import make_address, make_failure, make_job, make_report, make_result, spread
 from tests.web.browser import overflow, wait_for
 
@@ -189,4 +191,18 @@ def test_long_names_and_foreign_scripts_stay_inside(page, width):
     page.goto(job.get_absolute_url())
     assert overflow(page) <= 0
     job.targets.filter(state=TargetState.PENDING).delete()
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_who_was_told_opens_in_a_table_that_stays_inside(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    job = make_job("127.66.0.1")
+    make_result(make_report("127.66.0.1", make_address()), job=job)
+    told = [Told("ip-api", "ip-api.com:80", 3), Told("rdap", f"{'r' * 60}.{'s' * 60}.invalid:443", 1)]
+    record_told([(job.pk, told)], at=timezone.now())
+    page.goto(job.get_absolute_url())
+    page.click("text=Told about these targets")
+    assert page.is_visible("text=ip-api.com:80")
+    assert overflow(page) <= 0
     assert page.complaints == []
