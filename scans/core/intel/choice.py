@@ -19,7 +19,6 @@ def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[So
     on by default if nothing else is named. Raises OptionError for one that lacks its key.
     """
     known = {kind.name for kind in kinds}
-    has_default = DEFAULT in options.sources or all(name.startswith("-") for name in options.sources)
     chosen = {kind.name for kind in kinds if _has_default(options) and _is_on_by_default(kind, options)}
     chosen |= {name for name in options.sources if name in known}
     chosen -= {name.removeprefix("-") for name in options.sources if name.startswith("-")}
@@ -79,7 +78,8 @@ def why(kind: type[Source], options: IntelOptions, *, is_on: bool) -> str:
         return "there is no file of it here: manage.py feeds status names them"
     if not _has_default(options):
         return f"INTEL_SOURCES does not name it: {','.join(options.sources)}"
-    return f"off by default: INTEL_SOURCES={','.join((*options.sources, kind.name))} switches it on"
+    chosen = options.sources if DEFAULT in options.sources else (DEFAULT, *options.sources)
+    return f"off by default: INTEL_SOURCES={','.join((*chosen, kind.name))} switches it on"
 
 
 def _why_on(kind: type[Source], options: IntelOptions) -> str:
