@@ -114,7 +114,7 @@ def make_world() -> World:
     for kind in WorkerHeartbeat.Kind.values:
         WorkerHeartbeat.objects.create(kind=kind, host="lab", pid=1, started_at=now, seen_at=now)
     RateBucket.objects.create(name="ip-api:12/60s", tokens=3, counted_at=now)
-    SourceHealth.objects.create(source="ip-api", blocked_until=now + timezone.timedelta(minutes=1), why_blocked="it failed")
+    SourceHealth.objects.create(source="ip-api", blocked_until=now + timezone.timedelta(days=1), why_blocked="it failed")
     OrmQ.objects.create(key="scan", payload="not a pickle", lock=now)
     for number, success in enumerate((True, False)):
         Task.objects.create(id=str(number), name=f"task-{number}", func="f", started=now, stopped=now, success=success)

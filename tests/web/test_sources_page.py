@@ -96,6 +96,8 @@ def test_a_key_and_a_name_switch_on_what_is_off(intel):
     found = [(source.is_on, source.why) for source in source_statuses(kinds=kinds)]
     off = "off by default: INTEL_SOURCES=default,only-named switches it on"
     assert found == [(False, "it needs a key: set INTEL_NEEDS_KEY_KEY"), (False, off)]
+    intel(sources=("-rdap",))
+    assert source_statuses(kinds=kinds)[1].why == "off by default: INTEL_SOURCES=default,-rdap,only-named switches it on"
     intel(sources=("default", "only-named"), keys={"needs-key": SECRET})
     found = [(source.is_on, source.why) for source in source_statuses(kinds=kinds)]
     assert found == [(True, "INTEL_NEEDS_KEY_KEY is set"), (True, "INTEL_SOURCES names it")]

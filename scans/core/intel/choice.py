@@ -78,7 +78,8 @@ def why(kind: type[Source], options: IntelOptions, *, is_on: bool) -> str:
         return "there is no file of it here: manage.py feeds status names them"
     if not _has_default(options):
         return f"INTEL_SOURCES does not name it: {','.join(options.sources)}"
-    return f"off by default: INTEL_SOURCES={','.join((*options.sources, kind.name))} switches it on"
+    chosen = options.sources if DEFAULT in options.sources else (DEFAULT, *options.sources)
+    return f"off by default: INTEL_SOURCES={','.join((*chosen, kind.name))} switches it on"
 
 
 def _why_on(kind: type[Source], options: IntelOptions) -> str:
