@@ -54,11 +54,12 @@ def _missing(meeting: Path) -> int:
 
 def source(name: str, per_minute: float, seconds: float) -> None:
     from scans.adapters import DatabaseBudget
+    from scans.core.budgets import Limit
 
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         print(time.monotonic(), 0, flush=True)
-        granted = DatabaseBudget().draw(name, per_minute=per_minute) == 0
+        granted = DatabaseBudget().draw(name, (Limit(per_minute, 60),)) is None
         print(time.monotonic(), int(granted), flush=True)
         time.sleep(0.02)
 
