@@ -7,7 +7,7 @@ resolver is asked for one name under .invalid.
     __main__         the whole story: start, submit, say where to look, stay until Ctrl-C
       ├─ scenery     who is where: addresses, ports, providers, targets
       ├─ network     listens there, in one thread; `conversations` is what each service says, `certificate` what one shows
-      ├─ stand_in    an HTTP server on a free port, for `ip_api` and for `gemini`
+      ├─ stand_in    an HTTP server on a free port, for `ip_api`, `rdap` and `gemini`
       ├─ program     `manage.py up` in a directory that `sweep` removes, whatever ends the demo
       ├─ client      the program's API
       ├─ ending      when it is over

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 
-from demo import gemini, ip_api
+from demo import gemini, ip_api, rdap
 from demo.certificate import faulty_tls
 from demo.client import Client
 from demo.ending import EndedError, Patience
@@ -46,9 +46,10 @@ def _run(stack: ExitStack, patience: Patience) -> None:
     if has_ipv6:
         network.open([PRIVATE_SERVICE])
     look_ups = stack.enter_context(stand_in(ip_api.answer, headers=ip_api.HEADERS))
+    registry = stack.enter_context(stand_in(rdap.answer))
     model = stack.enter_context(stand_in(gemini.answer))
     print("Demo: starting the scanner, with services to find.", flush=True)
-    program = stack.enter_context(Program(environment(directory, ip_api=look_ups, gemini=model)))
+    program = stack.enter_context(Program(environment(directory, ip_api=look_ups, rdap=registry, gemini=model)))
     client = Client(_base())
     patience.until(client.is_ready, program)
     print("Demo: scanning them.", flush=True)
@@ -83,6 +84,7 @@ def _where_to_look(client: Client, jobs: Submitted, login: tuple[str, str] | Non
         "Cancelled": f"/jobs/{jobs.cancelled}",
         "History": "/history",
         "Dashboard": "/dashboard",
+        "Sources": "/sources",
         "Form": "/",
         "Admin": "/admin/",
     }

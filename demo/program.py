@@ -39,7 +39,7 @@ def temporary_directory() -> Iterator[Path]:
         sweep.communicate(timeout=SWEEP_SECONDS)
 
 
-def environment(directory: Path, *, ip_api: str, gemini: str) -> dict[str, str]:
+def environment(directory: Path, *, ip_api: str, rdap: str, gemini: str) -> dict[str, str]:
     """Nothing of the operator's but what says where and how: no database, no key and no proxy of theirs is used."""
     return {
         "LOG_LEVEL": "WARNING",
@@ -47,8 +47,9 @@ def environment(directory: Path, *, ip_api: str, gemini: str) -> dict[str, str]:
         "PROFILE": "local",
         "DATA_DIR": str(directory / "data"),
         "SCAN_TREAT_AS_GLOBAL": PUBLIC,
-        "INTEL_SOURCES": "ip-api",
-        "IP_API_BASE_URL": ip_api,
+        "INTEL_SOURCES": "ip-api,rdap",
+        "INTEL_IP_API_URL": ip_api,
+        "INTEL_RDAP_URL": rdap,
         "GEMINI_API_KEY": "demo",
         "GEMINI_BASE_URL": gemini,
     }

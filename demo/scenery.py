@@ -76,3 +76,22 @@ PROVIDERS = {  # ip-api knows no others
     ),
 }  # fmt: skip
 LOST = DARK  # ip-api's answer about it gets lost, so that nothing at all is known: the level is `unknown`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """To whom a network is registered."""
+
+    name: str
+    owner: str
+    country: str
+    abuse: str
+
+
+HOLDERS = {  # the registry knows no others
+    f"{SITE}.8/29": Holder(name="EXAMPLE-SHOP", owner="Example Hosting BV", country="NL", abuse="abuse@hosting.invalid"),
+    f"{SITE}.16/29": Holder(name="EXEMPLE-NET", owner="Exemple Mobile SA", country="FR", abuse="abuse@mobile.invalid"),
+    f"{SITE}.24/29": Holder(name="EXAMPLE-DATA", owner="Example Holding Inc", country="US", abuse="noc@holding.invalid"),
+    f"{SITE}.40/29": Holder(name="EXEMPEL-VPN", owner="Exempel VPN AB", country="SE", abuse="abuse@vpn.invalid"),
+    MANY: Holder(name="EXAMPLE-IDLE", owner="Example Hosting BV", country="NL", abuse="abuse@hosting.invalid"),
+}

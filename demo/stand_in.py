@@ -1,4 +1,4 @@
-"""An HTTP server on a free port of 127.0.0.1 that answers JSON with JSON: what both stand-ins are."""
+"""An HTTP server on a free port of 127.0.0.1 that answers with JSON: what all stand-ins are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 MAX_BODY_BYTES = 1 << 20
 READ_SECONDS = 5
 
-Answer = Callable[[str, Any], Any]  # the path and the body asked with; a LookupError or ValueError becomes a 400
+# The path, and the body of a POST; a ValueError becomes a 400, and so does a LookupError, or for a GET a 404.
+Answer = Callable[[str, Any], Any]
+NOT_UNDERSTOOD = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "not understood"}}
 
 
 @contextmanager
@@ -22,13 +24,24 @@ def stand_in(answer: Answer, *, headers: Mapping[str, str] | None = None) -> Ite
     class Handler(BaseHTTPRequestHandler):
         timeout = READ_SECONDS
 
+        def do_GET(self) -> None:
+            """Answer what is asked by the path alone."""
+            try:
+                self._send(200, answer(self.path, None))
+            except LookupError:
+                self._send(404, {})
+            except ValueError:
+                self._send(400, NOT_UNDERSTOOD)
+
         def do_POST(self) -> None:
             """Answer one question."""
             try:
                 length = min(int(self.headers.get("Content-Length") or 0), MAX_BODY_BYTES)
-                status, reply = 200, answer(self.path, json.loads(self.rfile.read(length)))
+                self._send(200, answer(self.path, json.loads(self.rfile.read(length))))
             except (LookupError, ValueError, TypeError):
-                status, reply = 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "not understood"}}
+                self._send(400, NOT_UNDERSTOOD)
+
+        def _send(self, status: int, reply: Any) -> None:
             body = json.dumps(reply).encode()
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **(headers or {})}.items():

@@ -203,6 +203,17 @@ def its_providers_differ_and_what_ip_api_does_not_know_is_not_made_up(demo):
     assert categories == ["Hosting Provider", "Mobile Network", "Proxy / VPN"]
 
 
+def its_registry_says_whose_network_it_is_beside_what_ip_api_says(demo):
+    results = by_address(demo.job("Report"))
+    states = {address: result["sources"][1]["state"] for address, result in results.items()}
+    assert states == {WEB: "ok", FILES: "ok", DATA: "ok", CLOSED: "ok", DARK: "empty", KEPT: "empty"}
+    assert [source["facts"]["organisation"] for source in results[DATA]["sources"]] == [
+        "Beispiel Cloud GmbH", "Example Holding Inc",
+    ]  # fmt: skip
+    assert results[WEB]["addresses"][0]["network"] == "127.66.252.8/29"
+    assert "registered in US" in fetched(demo.url("Host"))
+
+
 def the_other_jobs_end_as_their_names_say(demo):
     outcomes = {page: demo.job(page)["outcome"] for page in ("Report", "Odd job", "Refused", "Cancelled")}
     assert outcomes == {"Report": "complete", "Odd job": "partial", "Refused": "partial", "Cancelled": "cancelled"}
@@ -224,7 +235,7 @@ def two_scans_of_the_site_differ_by_the_service_that_appeared(demo):
 def its_pages_are_there(demo):
     assert SITE_TARGETS[-1] in fetched(demo.url("Report"))
     assert "elasticsearch" in fetched(demo.url("Host"))
-    for page in ("Odd job", "Refused", "Cancelled", "History", "Dashboard", "Form", "Admin"):
+    for page in ("Odd job", "Refused", "Cancelled", "History", "Dashboard", "Sources", "Form", "Admin"):
         assert "</html>" in fetched(demo.url(page)), page
     assert re.search(r"^  Login +admin, password \S{12,}$", demo.text(), re.MULTILINE)
     assert re.search(r"ready after \d+\.\d s", demo.text())
@@ -269,6 +280,7 @@ CLAIMS = (
     its_levels_tell_the_hosts_apart,
     its_model_is_believed_about_every_public_host,
     its_providers_differ_and_what_ip_api_does_not_know_is_not_made_up,
+    its_registry_says_whose_network_it_is_beside_what_ip_api_says,
     the_other_jobs_end_as_their_names_say,
     two_scans_of_the_site_differ_by_the_service_that_appeared,
     its_pages_are_there,

@@ -107,7 +107,7 @@ def test_what_was_imported_is_not_taken_for_what_a_publisher_sent(store, setting
         (Answer(body=b""), "there are no entries in it"),
         (
             Answer(body=b"<html>\n<p>Sign in\n"),
-            "line 1: '<html>' is not an address, nor are others: 2 of 2 entries",
+            "line 1: '<html>' is not an address; 2 of 2 entries cannot be read",
         ),
         (Answer(body=b"\n" * (25 << 20)), "the reply is larger than 1048576 bytes"),
         (Answer(body=b"198.51.100.9\n\xff\n"), "line 2: not UTF-8 text"),
@@ -216,7 +216,7 @@ def test_an_import_works_offline_and_a_bad_file_leaves_what_was_there(store, set
     assert run("import", "drop-v4", str(good)) == "drop-v4: new, 2 entries\n"
     _, error = fails("import", "drop-v4", str(bad))
     assert str(error) == (
-        f"{bad}: line 1: '<html>' is not an object with a network, nor are others: 1 of 1 entries. "
+        f"{bad}: line 1: '<html>' is not an object with a network; 1 of 1 entries cannot be read. "
         "What was in use before still is."
     )
     assert store.record(FEED["drop-v4"]).origin == "drop_v4.json"

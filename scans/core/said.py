@@ -24,6 +24,7 @@ FLAGS = {  # yes, no, and by which name it is missed
     "is_proxy": ("proxy, VPN or Tor exit", "no proxy, VPN or Tor exit", "proxy"),
     "is_mobile": ("mobile", "not mobile", "mobile"),
 }
+NOTHING_SAID: Json = {known.name: None for known in fields(Facts)}
 REGISTRIES = {"arin": "ARIN", "ripencc": "RIPE NCC", "apnic": "APNIC", "lacnic": "LACNIC", "afrinic": "AFRINIC"}
 CATEGORIES = {"is_proxy": "Proxy / VPN", "is_mobile": "Mobile Network", "is_hosting": "Hosting Provider"}
 NAMED_SO = (  # what the name of an AS tells, where no source said yes or no
@@ -67,7 +68,7 @@ def speaking(sources: Iterable[Json]) -> list[Json]:
 
 def merged(sources: Iterable[Json]) -> dict[str, Any]:
     """Every fact, from the first source that says it, or None. A region is that of the cloud it stands beside."""
-    facts: dict[str, Any] = {known.name: None for known in fields(Facts)}
+    facts = dict(NOTHING_SAID)
     for source in speaking(sources):
         said = source["facts"]
         is_other_cloud = facts["cloud_provider"] is not None

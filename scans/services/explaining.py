@@ -96,6 +96,8 @@ class Turn:
                 finished += self._refuse(call, refused)
             elif self._write_down(call):
                 running[self._threads.submit(self._client.ask, [one.question for one in call])] = call
+            else:  # their job is gone; twins of other jobs are not
+                self._hand_back([call], is_counted=False)
         for done in as_completed(running):
             finished += self._take(done, running[done])
         return finished

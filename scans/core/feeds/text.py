@@ -96,7 +96,7 @@ class Sieve:
     def contents(self, table: Table, entries: int, *, dated: datetime | None = None) -> Contents[Table]:
         """What the file holds. Raises FeedError if nothing could be read, or too little."""
         if self.left_out and (not entries or self.left_out > max(1.0, MAX_LEFT_OUT * (entries + self.left_out))):
-            raise FeedError(f"{self.first}, nor are others: {self.left_out} of {entries + self.left_out} entries")
+            raise FeedError(f"{self.first}; {self.left_out} of {entries + self.left_out} entries cannot be read")
         if not entries:
             raise FeedError("there are no entries in it")
         return Contents(table=table, entries=entries, dated=dated, left_out=self.left_out, first_left_out=self.first)

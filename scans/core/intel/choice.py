@@ -15,14 +15,19 @@ def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[So
     """The sources that are on, in the order of `kinds`, with their settings.
 
     INTEL_SOURCES names them. "default" stands for those on by default and those that a key was given for, but not for a
-    source whose files are not there (named itself, such a one is on, and says so); "-name" takes one out again. Raises
-    OptionError for one that lacks its key.
+    source whose files are not there (named itself, such a one is on, and says so); "-name" takes one out again, of those
+    on by default if nothing else is named. Raises OptionError for one that lacks its key.
     """
     known = {kind.name for kind in kinds}
-    chosen = {kind.name for kind in kinds if DEFAULT in options.sources and _is_on_by_default(kind, options)}
+    chosen = {kind.name for kind in kinds if _has_default(options) and _is_on_by_default(kind, options)}
     chosen |= {name for name in options.sources if name in known}
     chosen -= {name.removeprefix("-") for name in options.sources if name.startswith("-")}
     return [_made(kind, options) for kind in kinds if kind.name in chosen]
+
+
+def _has_default(options: IntelOptions) -> bool:
+    """Where sources are only taken out, it is of those on by default."""
+    return DEFAULT in options.sources or all(name.startswith("-") for name in options.sources)
 
 
 def _is_on_by_default(kind: type[Source], options: IntelOptions) -> bool:
@@ -71,7 +76,7 @@ def why(kind: type[Source], options: IntelOptions, *, is_on: bool) -> str:
         return f"it needs a key: set {setting(kind.name, 'KEY')}"
     if not kind.is_available(options.directory):
         return "there is no file of it here: manage.py feeds status names them"
-    if DEFAULT not in options.sources:
+    if not _has_default(options):
         return f"INTEL_SOURCES does not name it: {','.join(options.sources)}"
     return f"off by default: INTEL_SOURCES={','.join((*options.sources, kind.name))} switches it on"
 

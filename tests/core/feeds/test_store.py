@@ -53,7 +53,7 @@ def files(store: Store) -> set[str]:
 def test_what_is_put_there_is_read_and_a_record_says_where_it_is_from(store):
     record = put(store, b"one\ntwo\n", etag='"1"')
     assert store.load(FEED).table == ["one", "two"]
-    assert store.load(FEED).of == datetime.fromtimestamp(store.path(FEED).stat().st_mtime, UTC)
+    assert store.load(FEED).of == datetime.fromtimestamp(store.path(FEED).stat().st_mtime_ns / 1e9, UTC)
     assert (record.entries, record.bytes, record.sha256) == (2, 8, hashlib.sha256(b"one\ntwo\n").hexdigest())
     assert store.record(FEED) == record
     assert (record.origin, record.fetched_at, record.etag) == ("https://words.invalid/", NOW, '"1"')
@@ -74,11 +74,11 @@ def test_without_a_file_it_says_which_command_brings_one(store):
     [
         (b"", "there are no entries in it"),
         (b"\n\n", "there are no entries in it"),
-        (b"<HTML>\n<P>Sign in\n</HTML>\n", "line 1: '<HTML>' is not in lower case, nor are others: 3 of 3 entries"),
-        (b"one\ntwo\nTHREE\nFOUR\n", "line 3: 'THREE' is not in lower case, nor are others: 2 of 4 entries"),
+        (b"<HTML>\n<P>Sign in\n</HTML>\n", "line 1: '<HTML>' is not in lower case; 3 of 3 entries cannot be read"),
+        (b"one\ntwo\nTHREE\nFOUR\n", "line 3: 'THREE' is not in lower case; 2 of 4 entries cannot be read"),
         (b"one\ntw\xffo\n", "line 2: not UTF-8 text"),
         (b"one\n" + b"a" * (25 << 20), "it is larger than 20 MiB"),
-        (b"one\n\x1b[31m\xe2\x80\xaeEVIL\nX\n", "line 2: '[31m EVIL' is not in lower case, nor are others: 2 of 3 entries"),
+        (b"one\n\x1b[31m\xe2\x80\xaeEVIL\nX\n", "line 2: '[31m EVIL' is not in lower case; 2 of 3 entries cannot be read"),
     ],
     ids=["empty", "blank", "html", "many bad lines", "not utf-8", "25 MB", "hostile text"],
 )

@@ -64,6 +64,7 @@ def names(**env: str) -> list[str]:
         ("default, second-one", ["first", "second-one"]),
         ("default,-first", []),
         ("-first,default", []),
+        ("-second-one", ["first"]),  # nothing else is named: of those on by default
         ("default,second-one,-second-one", ["first"]),
         ("may-have-a-key", ["may-have-a-key"]),
     ],

@@ -132,7 +132,7 @@ def test_one_bad_line_among_many_is_left_out_and_told_and_many_are_too_many(name
     assert re.fullmatch(r"line 101: '.*' is not an? .*", record.first_left_out)
     assert record.first_left_out.isprintable()
     assert record.first_left_out.isascii()
-    with pytest.raises(FeedError, match=r"line 1: .* nor are others: 10 of 210 entries"):
+    with pytest.raises(FeedError, match=r"line 1: .*; 10 of 210 entries cannot be read"):
         put(store, name, "\n".join([bad] * 10 + lines).encode())
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.core.vulnerabilities.test_lists import BODIES, NOW
 
 from scans.core.feeds import Store, store
 from scans.core.vulnerabilities import ENDOFLIFE, EPSS, KEV, Library
+from tests.core.vulnerabilities.test_product_lists import BODIES, NOW
 
 
 @pytest.fixture
