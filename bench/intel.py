@@ -97,6 +97,7 @@ def one_job(case: str, addresses: int) -> tuple[float, float, float]:
     from django.conf import settings
     from django.db import connection
 
+    from scans.core.intel import SOURCES
     from scans.models import RateBucket, SourceHealth, SourceReply
     from scans.services.slices import run_slice
     from tests.factories import make_job
@@ -114,7 +115,7 @@ def one_job(case: str, addresses: int) -> tuple[float, float, float]:
         return execute(*given)
 
     if case == "nobody":
-        settings.SCANNER = replace(usual, intel=replace(usual.intel, sources=()))
+        settings.SCANNER = replace(usual, intel=replace(usual.intel, sources=tuple(f"-{kind.name}" for kind in SOURCES)))
     try:
         with without_limits(case.startswith("free")), connection.execute_wrapper(count):
             began, cpu = time.perf_counter(), time.process_time()

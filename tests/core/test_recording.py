@@ -12,6 +12,7 @@ import pytest
 
 from scans.core.budgets import Refusal
 from scans.core.feeds import Store
+from scans.core.intel import SOURCES
 from scans.core.intel.tor_exits import FEED as TOR_LIST
 from scans.core.options import AiOptions, FingerprintOptions, IntelOptions, Options, ScopeOptions
 from scans.core.pipeline import Item
@@ -155,6 +156,14 @@ def test_what_a_list_file_said_is_kept_and_the_file_is_not_needed_any_more(tmp_p
     options = replace(SETTINGS, intel=replace(SETTINGS.intel, sources=("tor-exits",), directory=str(tmp_path)))
     (report,) = record([Item(key=0, target=parse_target(public(44)), ports=(9,))], Tools(options=options), file)
     assert [result.facts.is_tor_exit for result in report.addresses[0].sources] == [True]
+    assert replayed(file.getvalue()) == {0: []}
+
+
+def test_a_scan_that_asked_nobody_asks_nobody_when_it_is_replayed():
+    file = io.StringIO()
+    options = replace(SETTINGS, intel=replace(SETTINGS.intel, sources=tuple(f"-{kind.name}" for kind in SOURCES)))
+    (report,) = record([Item(key=0, target=parse_target(public(45)), ports=(9,))], Tools(options=options), file)
+    assert report.addresses[0].sources == ()
     assert replayed(file.getvalue()) == {0: []}
 
 

@@ -7,8 +7,10 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from scans.core.pipeline import Interrupted
 from scans.core.types import Told
 from scans.models import EgressEntry, SourceReply
 from scans.selectors import job_egress
@@ -16,7 +18,7 @@ from scans.services import claims, slices
 from scans.services.audit import COMMAND_LINE
 from scans.services.cancel import cancel_job
 from scans.services.egress import record_told, record_told_in_vain
-from scans.services.results import Claimed, Finished, save_report, save_reports
+from scans.services.results import Claimed, Finished, hand_back, save_report, save_reports
 from scans.services.slices import run_slice
 from scans.services.summaries import run_summaries
 from tests import stand_ins
@@ -122,6 +124,37 @@ def test_a_report_that_is_discarded_leaves_its_line_and_one_of_a_deleted_job_doe
     gone.delete()
     assert slices._save(finished) == 0
     assert rows(job) == {("ip-api", "ip-api.invalid:80"): 1}
+
+
+def test_a_target_that_is_handed_back_leaves_its_line_at_once():
+    job = make_job(public(1))
+    (row,) = claims.claim_targets(lease := uuid4())
+    cut = Interrupted(known={}, has_progress=False, told=(Told("ip-api", "ip-api.invalid:80", 1),))
+    assert hand_back(Claimed(pk=row.pk, job_id=job.pk, lease=lease), cut)
+    assert not hand_back(Claimed(pk=row.pk, job_id=job.pk, lease=lease), cut)
+    assert rows(job) == {("ip-api", "ip-api.invalid:80"): 1}
+
+
+def test_a_target_that_is_cancelled_while_it_is_asked_about_leaves_its_line(settings):
+    job = make_job(public(1), ports="9")
+
+    def cancelled(_):
+        closing_old_connections(cancel_job, job, by=COMMAND_LINE)
+        return Answer(delay_seconds=PATIENCE)
+
+    with service(cancelled) as fake:
+        patient(settings, replace(settings.SCANNER.intel, urls={"ip-api": fake.base_url}, read_timeout_seconds=PATIENCE))
+        run_slice()
+    assert job.targets.get().state == "cancelled"
+    assert rows(job) == {("ip-api", fake.base_url.removeprefix("http://")): 1}
+
+
+def closing_old_connections(work, *given, **named) -> None:
+    """In a thread of the stand-in, whose connection nobody else would close."""
+    try:
+        work(*given, **named)
+    finally:
+        connection.close()
 
 
 def test_counts_add_up_and_only_the_last_moment_moves():

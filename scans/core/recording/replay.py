@@ -98,6 +98,7 @@ def replay(
         check_choice(made.intel, sources)
     except OptionError as error:
         raise RecordingError(f"It was made with sources that are not here: {error}") from error
+    kinds = [kind for kind in sources if kind.name in lines.head.sources]  # if there are none, the default is not meant
     recorded = {line.number: line for _, line in lines.of.get(ReportLine, ())}
     items = [Item(key=line.number, target=line.target, ports=_ports(line.ports)) for _, line in lines.of[TargetLine]]
     stages = Stages(
@@ -107,7 +108,7 @@ def replay(
         fingerprint=lambda options, **named: _Fingerprint(lines, options, **named),
         begins_at=lambda key: recorded[cast(int, key)].started_at if key in recorded else datetime.now(UTC),
     )
-    for key, report in pipeline.scan(items, Tools(options=made), sources=sources, stages=stages):
+    for key, report in pipeline.scan(items, Tools(options=made), sources=kinds, stages=stages):
         number = int(str(key))
         if number not in recorded or not isinstance(report, Report):
             raise RecordingError(f"There is no report of target {number}.")
