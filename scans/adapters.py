@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -87,13 +87,8 @@ class DatabaseBudget:
     def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
         """Take one request's worth. None when granted, otherwise for how long not, and why."""
         names = {bucket_name(source, limit): limit for limit in limits}
-        for name, limit in names.items():
-            full = Bucket.full(limit, now=clock.now().timestamp())
-            RateBucket.objects.get_or_create(name=name, defaults=_bucket_row(full))
         with transaction.atomic():
-            rows = list(
-                RateBucket.objects.select_for_update().filter(name__in=names).order_by("name")
-            )  # SQLite locks by itself
+            rows = _locked_buckets(names)
             now = clock.now().timestamp()  # read once the lock is held
             if refusal := _health(SourceHealth.objects.filter(source=source).first()).refusal(now=now):
                 return refusal
@@ -106,26 +101,49 @@ class DatabaseBudget:
 
     def observe(self, source: str, limits: Sequence[Limit], results: Sequence[SourceResult], quota: Quota | None) -> None:
         """What became of one request: the health that all processes see. A healthy source is not written down each time."""
-        with transaction.atomic():
-            row, _ = SourceHealth.objects.select_for_update().get_or_create(source=source)
-            at = clock.now()
-            before = _health(row)
-            health = budgets.after(before, [result.state for result in results], quota, now=at.timestamp())
-            missed = next((r for r in results if r.state not in budgets.ANSWERS), None)
-            is_news = row.answered_at is None or at - row.answered_at > SEEN_EVERY
-            if health == before and missed is None and not is_news:
-                return
-            if missed is None:
-                row.answered_at = at
-            else:
-                row.missed_at, row.last_miss = at, f"{missed.state}: {missed.reason}"[:255]
-            row.failures, row.parks, row.why_blocked = health.failures, health.parks, health.why_blocked
-            row.blocked_until = datetime.fromtimestamp(health.blocked_until, UTC) if health.blocked_until else None
-            row.save()
+        states, at = [result.state for result in results], clock.now()
+        missed = next((result for result in results if result.state not in budgets.ANSWERS), None)
+        known = SourceHealth.objects.filter(source=source).first()
+        if missed is not None or known is None or _is_news(known, states, quota, at=at):
+            _write_health(source, states, quota, missed=missed, at=at)
         if quota and quota.remaining > 0 and limits:
             name = bucket_name(source, min(limits, key=lambda limit: limit.seconds))
             left = Least(F("tokens"), Value(float(quota.remaining), output_field=FloatField()))
             RateBucket.objects.filter(name=name).update(tokens=left)
+
+
+def _locked_buckets(names: Mapping[str, Limit]) -> list[RateBucket]:
+    """A row for each limit, locked until the transaction ends; SQLite's IMMEDIATE locks by itself."""
+    locked = RateBucket.objects.select_for_update().filter(name__in=names).order_by("name")
+    rows = list(locked)
+    if missing := names.keys() - {row.name for row in rows}:
+        now = clock.now().timestamp()
+        full = [RateBucket(name=name, **_bucket_row(Bucket.full(names[name], now=now))) for name in sorted(missing)]
+        RateBucket.objects.bulk_create(full, ignore_conflicts=True)
+        rows = list(locked.all())
+    return rows
+
+
+def _is_news(row: SourceHealth, states: Sequence[SourceState], quota: Quota | None, *, at: datetime) -> bool:
+    """Whether an answer changes what is written down. Of a healthy source that it answered is known to some seconds."""
+    before = _health(row)
+    is_old = row.answered_at is None or at - row.answered_at > SEEN_EVERY
+    return is_old or budgets.after(before, states, quota, now=at.timestamp()) != before
+
+
+@transaction.atomic
+def _write_health(
+    source: str, states: Sequence[SourceState], quota: Quota | None, *, missed: SourceResult | None, at: datetime
+) -> None:
+    row, _ = SourceHealth.objects.select_for_update().get_or_create(source=source)
+    health = budgets.after(_health(row), states, quota, now=at.timestamp())
+    if missed is None:
+        row.answered_at = at
+    else:
+        row.missed_at, row.last_miss = at, f"{missed.state}: {missed.reason}"[:255]
+    row.failures, row.parks, row.why_blocked = health.failures, health.parks, health.why_blocked
+    row.blocked_until = datetime.fromtimestamp(health.blocked_until, UTC) if health.blocked_until else None
+    row.save()
 
 
 def _bucket_row(bucket: Bucket) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def switched_on(options: IntelOptions, kinds: Sequence[type[Source]]) -> list[So
 
 def _has_default(options: IntelOptions) -> bool:
     """Where sources are only taken out, it is of those on by default."""
-    return DEFAULT in options.sources or all(name.startswith("-") for name in options.sources)
+    return DEFAULT in options.sources or (bool(options.sources) and all(name.startswith("-") for name in options.sources))
 
 
 def _is_on_by_default(kind: type[Source], options: IntelOptions) -> bool:
