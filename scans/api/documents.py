@@ -124,6 +124,37 @@ class PlaceSerializer(serializers.Serializer[Any]):
     service_category = serializers.CharField(allow_null=True)
 
 
+class CloudSerializer(serializers.Serializer[Any]):
+    """What a cloud's own list says of an address."""
+
+    prefix = serializers.CharField(allow_null=True)
+    region = serializers.CharField(allow_null=True)
+    service = serializers.CharField()
+    service_category = serializers.CharField(allow_null=True)
+    possible_services = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="All that the list names it for, if there are several"
+    )
+
+
+class AwsSerializer(CloudSerializer):
+    """Of Amazon's list."""
+
+    network_border_group = serializers.CharField(allow_null=True)
+
+
+class GcpSerializer(CloudSerializer):
+    """Of Google's list."""
+
+    scope = serializers.CharField(allow_null=True)
+
+
+class MetadataSerializer(PlaceSerializer):
+    """The same; of an address in Amazon's or Google's cloud, provider and category are the cloud's."""
+
+    aws = AwsSerializer(required=False)
+    gcp = GcpSerializer(required=False)
+
+
 class PortStatesSerializer(serializers.Serializer[Any]):
     """Every tested port by state, compact: `22,80-82`."""
 
@@ -404,7 +435,7 @@ class ResultSerializer(PlaceSerializer):
     risk_level = serializers.ChoiceField(choices=LEVELS)
     risk_summary = serializers.CharField()
     recommendation = serializers.CharField(allow_null=True)
-    metadata = PlaceSerializer()
+    metadata = MetadataSerializer()
     testing_techniques = serializers.ListField(child=serializers.CharField())
     schema_version = serializers.IntegerField()
     outcome = serializers.CharField(help_text="`done`, `error`, `refused` or `cancelled`")

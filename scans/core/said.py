@@ -193,8 +193,15 @@ def _tor(facts: Json) -> str:
 
 def _cloud(facts: Json) -> str:
     place = _joined(facts.get("cloud_provider"), facts.get("cloud_service"), facts.get("cloud_region"), by=", ")
+    group = facts.get("cloud_border_group")
+    details = _joined(
+        f"in {facts['cloud_network']}" if facts.get("cloud_network") else "",
+        f"announced from {group}" if group and group != facts.get("cloud_region") else "",
+        f"listed for {listed(facts['cloud_services'])}" if facts.get("cloud_services") else "",
+        by=", ",
+    )
     edge = "an edge of a CDN: what is seen here is the edge's, not the origin's" if facts.get("is_cdn") else ""
-    return _joined(place, edge, by="; ")
+    return _joined(place, details, edge, by="; ")
 
 
 def _abuse(facts: Json) -> str:
@@ -229,7 +236,11 @@ IDENTITY = (
     ),
     Line(label="Kind of network", names=tuple(FLAGS), words=_kind, compared=tuple(FLAGS)),
     Line(
-        label="Cloud or CDN", names=("cloud_provider", "cloud_service", "cloud_region", "is_cdn"), words=_cloud,
+        label="Cloud or CDN", words=_cloud,
+        names=(
+            "cloud_provider", "cloud_service", "cloud_region", "cloud_network", "cloud_services", "cloud_border_group",
+            "is_cdn",
+        ),
         compared=("cloud_provider", "cloud_region", "is_cdn"),
     ),
     Line(label="Tor", names=("is_tor_exit",), words=_tor, compared=("is_tor_exit",)),

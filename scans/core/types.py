@@ -236,6 +236,9 @@ class Facts:
     cloud_provider: str | None = None
     cloud_service: str | None = None
     cloud_region: str | None = None
+    cloud_network: str | None = None  # of the provider's list
+    cloud_services: tuple[str, ...] | None = None  # all that the provider lists it for, if there are several
+    cloud_border_group: str | None = None  # from where the network is announced; AWS's word
     # What is known against it
     drop_network: str | None = None  # the network on Spamhaus DROP that holds it, and its listing
     dns_lists: tuple[str, ...] | None = None  # DNS block lists that name it, and as what

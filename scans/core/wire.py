@@ -37,6 +37,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
+from scans.core.cloud_metadata import cloud_metadata
 from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand, expand_all, service_name
 from scans.core.said import merged, service_category
@@ -337,7 +338,8 @@ def wire_result(
     addresses = evidence["addresses"]
     port_states = _merged_states(addresses)
     open_ports = list(expand(port_states["open"]))
-    identity = _identity(addresses[0]["sources"] if addresses else [])
+    sources = addresses[0]["sources"] if addresses else []
+    identity = _identity(sources)
     place = {name: identity[name] for name in ("location", "country", "provider", "service_category")}
     return {
         "target": evidence["target"]["text"],
@@ -350,7 +352,7 @@ def wire_result(
         "risk_summary": summary["text"],
         "recommendation": summary["recommendation"],
         **place,
-        "metadata": dict(place),
+        "metadata": {**place, **cloud_metadata(sources)},
         "testing_techniques": _techniques(addresses),
         "schema_version": SCHEMA,
         "outcome": evidence["outcome"],

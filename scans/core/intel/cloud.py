@@ -30,6 +30,7 @@ from scans.core.intel.replies import mapping, text
 from scans.core.types import Facts, IPAddress, IPNetwork, SourceState
 
 MAX_NAME_CHARS = 60
+MAX_SERVICES = 20  # of one address
 TERMS = "published by each provider for its customers' firewalls"
 NO_REGION = {"", "GLOBAL", "global"}
 # Not networks; and of actions most of Azure, since a runner may be anywhere there: that does not make a host GitHub's.
@@ -44,20 +45,23 @@ class Claim:
     service: str | None = None
     region: str | None = None
     is_cdn: bool = False
+    border_group: str | None = None
 
 
 Claims = NetworkTable[Claim]
+Hit = tuple[Claim, IPNetwork, datetime | None]
 Listed = Iterator[tuple[str, object, Claim]]  # where it stands in the file, the network as written, and what is said of it
 Reader = Callable[[Mapping[str, Any]], Listed]
 
 
 def _aws(said: Mapping[str, Any]) -> Listed:
-    """prefixes[] and ipv6_prefixes[] of {ip_prefix or ipv6_prefix, region, service}."""
+    """prefixes[] and ipv6_prefixes[] of {ip_prefix or ipv6_prefix, region, service, network_border_group}."""
     for list_name, name in (("prefixes", "ip_prefix"), ("ipv6_prefixes", "ipv6_prefix")):
         for where, one in _objects(said, list_name):
             service, region = text(one, "service", limit=MAX_NAME_CHARS), _region(one, "region")
             named = None if service == "AMAZON" else service
-            yield where, one.get(name), Claim("Amazon Web Services", named, region, service == "CLOUDFRONT")
+            border = text(one, "network_border_group", limit=MAX_NAME_CHARS)
+            yield where, one.get(name), Claim("Amazon Web Services", named, region, service == "CLOUDFRONT", border)
 
 
 def _gcp(said: Mapping[str, Any]) -> Listed:
@@ -259,7 +263,7 @@ class Cloud(LocalSource):
 
     def look_up(self, address: IPAddress) -> tuple[Facts, datetime | None]:
         """See LocalSource. A provider without a file is not asked; one whose file is bad only spoils a "nothing known"."""
-        found: list[tuple[Claim, int, datetime | None]] = []
+        found: list[Hit] = []
         has_bad, oldest = False, None
         for feed in FEEDS:
             if not self.store.has(feed):
@@ -269,7 +273,7 @@ class Cloud(LocalSource):
             except FeedError:
                 has_bad = True
                 continue
-            found += [(hit.value, hit.network.prefixlen, loaded.of) for hit in loaded.table.find(address)]
+            found += [(hit.value, hit.network, loaded.of) for hit in loaded.table.find(address)]
             oldest = min(filter(None, (oldest, loaded.of)), default=None)
         if found:
             return _best(found)
@@ -280,15 +284,22 @@ class Cloud(LocalSource):
         return Facts(), oldest
 
 
-def _best(found: list[tuple[Claim, int, datetime | None]]) -> tuple[Facts, datetime | None]:
+def _best(found: list[Hit]) -> tuple[Facts, datetime | None]:
     """The claim that says most; what it leaves open of the region, another one of the same provider may say."""
-    claim, _, of = max(found, key=lambda one: (one[0].service is not None, one[1], one[0].region is not None))
-    regions = (other.region for other, _, _ in found if other.provider == claim.provider and other.region)
+    claim, network, of = max(
+        found, key=lambda one: (one[0].service is not None, one[1].prefixlen, one[0].region is not None)
+    )
+    same = [other for other, _, _ in found if other.provider == claim.provider]
+    regions = (other.region for other in same if other.region)
     service = None if claim.service == claim.provider else claim.service
+    services = sorted({other.service for other in same if other.service})
     facts = Facts(
         cloud_provider=claim.provider,
         cloud_service=service,
         cloud_region=claim.region or next(regions, None),
+        cloud_network=str(network),
+        cloud_services=tuple(services[:MAX_SERVICES]) if len(services) > 1 else None,
+        cloud_border_group=claim.border_group,
         is_cdn=claim.is_cdn or None,
     )
     return facts, of
