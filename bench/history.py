@@ -113,9 +113,9 @@ def fill(results: int) -> str:
             copy_targets(first.pk, job.pk, n)
     count_days(first, [owner.pk for owner in owners], jobs)
     first.delete()
-    if connection.vendor == "postgresql":  # which does so by itself within a minute; SQLite never does here
+    if connection.vendor == "postgresql":  # which does so by itself within a minute or two; SQLite never does here
         with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")
+            cursor.execute("VACUUM ANALYZE")
     return ScanJob.objects.order_by("pk")[jobs // 2].token
 
 

@@ -108,6 +108,7 @@ def scanned(tmp_path_factory):
 
 
 ASKED_BY_HTTP = [kind for kind in REMOTE if kind.base_url]
+ASKED_BY_DNS = {"cymru": ".origin.asn.cymru.com", "reverse-dns": ".in-addr.arpa", "dnsbl": ".zen.spamhaus.org"}  # by zone
 
 
 @pytest.mark.parametrize("kind", ASKED_BY_HTTP, ids=lambda kind: kind.name)
@@ -117,6 +118,21 @@ def test_ten_workers_together_keep_the_quota_of_each_source(scanned, kind):
     asked = len(world.requests_of(kind.name))
     print(f"{kind.name}: {asked} requests in {lasted:.1f} s, {allowed(kind, lasted):.1f} allowed")
     assert 1 <= asked <= allowed(kind, lasted), f"{asked} requests in {lasted:.1f} s"
+
+
+@pytest.mark.parametrize("name", ASKED_BY_DNS)
+def test_nor_do_they_ask_dns_about_more_addresses_than_so_many_requests_hold(scanned, name):
+    """A request is for up to a batch of addresses; a question that was sent again is one."""
+    world, found = scanned
+    (kind,) = [kind for kind in REMOTE if kind.name == name]
+    about = {question for question in world.questions if question.endswith(ASKED_BY_DNS[name])}
+    most = math.floor(allowed(kind, found["seconds"])) * (kind.batch_size + (2 if name == "dnsbl" else 0))  # two test points
+    print(f"{name}: {len(about)} names in {found['seconds']:.1f} s, {most} allowed")
+    assert 1 <= len(about) <= most
+
+
+def test_nobody_is_asked_that_is_not_counted_here():
+    assert {kind.name for kind in REMOTE} == {kind.name for kind in ASKED_BY_HTTP} | ASKED_BY_DNS.keys()
 
 
 def test_every_address_has_its_result_and_a_word_for_every_source(scanned):
