@@ -239,7 +239,7 @@ def test_two_hundred_jobs_cost_as_many_queries_as_one(client):
         for n in range(200):
             scanned(seen(f"127.66.1.{n + 1}", 6379, 22, n + 1), days_ago=n % 60, counted=False)
         aggregates.rebuild(until=FOREVER)
-    assert counts[0] == counts[1] <= 10
+    assert counts[0] == counts[1] <= 12  # on Postgres the clock is asked as well
 
 
 # --- Drawing -------------------------------------------------------------------------------------------------------
