@@ -49,6 +49,18 @@ class Reply:
             return None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One request. Its text names no address and no header: they may hold a key."""
+
+    method: str
+    url: str = field(repr=False)
+    params: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    body: object | None = field(default=None, repr=False)  # sent as JSON
+    seconds: float | None = None  # how long its answer may take, in place of what holds for all
+
+
 class Http:
     """A client for one request of a source, or for a few in turn."""
 
@@ -75,7 +87,7 @@ class Http:
         HttpFailedError if there is no complete reply in time.
         """
         for _ in range(MAX_REDIRECTS):
-            reply = self._request("GET", url, params=params, headers=headers, seconds=seconds)
+            reply = self.exchange(Call(method="GET", url=url, params=params, headers=headers, seconds=seconds))
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
             url, params = urljoin(url, reply.headers.get("Location", "")), None
@@ -87,32 +99,24 @@ class Http:
         self, url: str, *, params: Mapping[str, str], body: object, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """POST a JSON body. See get()."""
-        return self._request("POST", url, params=params, headers=headers, body=body)
+        return self.exchange(Call(method="POST", url=url, params=params, headers=headers, body=body))
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: object | None = None,
-        seconds: float | None = None,
-    ) -> Reply:
+    def exchange(self, call: Call) -> Reply:
+        """One request and its reply, a redirect included. See get(). A recording puts itself in place of this."""
         from scans.core import sessions
 
-        self._gate.permit(url)
-        timeout = (self._timeout[0], seconds or self._timeout[1])
+        self._gate.permit(call.url)
+        timeout = (self._timeout[0], call.seconds or self._timeout[1])
         opened: list[socket.socket] = []
         with sessions.session(opened, user_agent=USER_AGENT) as session:
 
-            def call() -> Reply:
+            def send() -> Reply:
                 with session.request(
-                    method,
-                    url,
-                    params=params,
-                    headers=headers,
-                    json=body,
+                    call.method,
+                    call.url,
+                    params=call.params,
+                    headers=call.headers,
+                    json=call.body,
                     timeout=timeout,
                     allow_redirects=False,
                     stream=True,
@@ -120,7 +124,7 @@ class Http:
                     return Reply(status=response.status_code, headers=response.headers, body=self._body(response))
 
             try:
-                return within(sum(timeout), call)
+                return within(sum(timeout), send)
             except TimeoutError as error:
                 for connection in opened:  # ends the thread that still reads from it
                     with suppress(OSError):

@@ -14,7 +14,7 @@ from scans.core import pipeline, wire
 from scans.core.dns import Dns, Question, Records
 from scans.core.egress import EgressRefusedError
 from scans.core.fingerprint import FingerprintLane, HostServices
-from scans.core.http import Http, HttpFailedError, Reply
+from scans.core.http import Call, Http, HttpFailedError, Reply
 from scans.core.intel import SOURCES, Consultation, IntelLane, Outside, RemoteSource, Source, switched_on
 from scans.core.options import Options
 from scans.core.pipeline import Item, Stages
@@ -258,27 +258,19 @@ class _Http(Http):
         self._tape = tape
         self.exchanges: list[HttpExchange] = []
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: object | None = None,
-        seconds: float | None = None,
-    ) -> Reply:
-        asked = self._tape.clean(full_url(url, params))
+    def exchange(self, call: Call) -> Reply:
+        """See Http."""
+        asked = self._tape.clean(full_url(call.url, call.params))
         try:
-            reply = self._usual._request(method, url, params=params, headers=headers, body=body, seconds=seconds)
+            reply = self._usual.exchange(call)
         except (HttpFailedError, EgressRefusedError) as error:
             is_refused = isinstance(error, EgressRefusedError)
-            self.exchanges.append(HttpExchange(method=method, url=asked, failure=str(error), was_refused=is_refused))
+            self.exchanges.append(HttpExchange(method=call.method, url=asked, failure=str(error), was_refused=is_refused))
             raise
         text, is_base64 = self._tape.body(reply.body)
         kept = tuple((name, value) for name, value in reply.headers.items() if name.lower() not in NOT_KEPT_HEADERS)
         self.exchanges.append(
-            HttpExchange(method=method, url=asked, status=reply.status, headers=kept, body=text, is_base64=is_base64)
+            HttpExchange(method=call.method, url=asked, status=reply.status, headers=kept, body=text, is_base64=is_base64)
         )
         return reply
 

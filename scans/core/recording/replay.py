@@ -10,7 +10,7 @@ import json
 import queue
 import re
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -20,7 +20,7 @@ from scans.core import pipeline, wire
 from scans.core.dns import Dns, DnsState, Question, Records
 from scans.core.egress import Egress, EgressRefusedError, Gate
 from scans.core.fingerprint import FingerprintLane, HostQuestion, HostServices
-from scans.core.http import Http, HttpFailedError, Reply, headers_of
+from scans.core.http import Call, Http, HttpFailedError, Reply, headers_of
 from scans.core.intel import SOURCES, IntelLane, Outside, RemoteSource, Source, check_choice, consult
 from scans.core.options import FingerprintOptions, IntelOptions, OptionError, Options, RiskOptions, ScopeOptions
 from scans.core.pipeline import Item, Stages
@@ -278,26 +278,18 @@ class _Http(Http):
         self._left = list(line.http)
         self.problem = ""
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: object | None = None,
-        seconds: float | None = None,
-    ) -> Reply:
-        asked = full_url(url, params)
-        exchange = _taken(self._left, lambda one: (one.method, one.url) == (method, asked))
-        if exchange is None:
-            self.problem = self.problem or f"there is no reply to {method} {asked}"
+    def exchange(self, call: Call) -> Reply:
+        """See Http."""
+        asked = full_url(call.url, call.params)
+        known = _taken(self._left, lambda one: (one.method, one.url) == (call.method, asked))
+        if known is None:
+            self.problem = self.problem or f"there is no reply to {call.method} {asked}"
             raise HttpFailedError("not recorded")
-        if exchange.was_refused:
-            raise EgressRefusedError(exchange.failure)
-        if exchange.failure:
-            raise HttpFailedError(exchange.failure)
-        return Reply(status=exchange.status, headers=headers_of(exchange.headers), body=_body(exchange))
+        if known.was_refused:
+            raise EgressRefusedError(known.failure)
+        if known.failure:
+            raise HttpFailedError(known.failure)
+        return Reply(status=known.status, headers=headers_of(known.headers), body=_body(known))
 
 
 def _body(exchange: HttpExchange) -> bytes:
