@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from scans.core import risk, summary
-from scans.core.pipeline import failure
 from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.summary import PROMPT_VERSION
 from scans.core.summary.facts import facts_for
@@ -36,6 +35,7 @@ from scans.core.types import (
     TlsFacts,
     Vulnerability,
 )
+from scans.core.unscanned import failure
 from scans.models import JobOutcome, JobState, ModelQuestion, ScanJob, TargetAddress, TargetResult, TargetState
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import cast
 
 from scans.core import risk, summary
@@ -48,6 +48,7 @@ from scans.core.types import (
     Target,
     Told,
 )
+from scans.core.unscanned import failure, refusal
 from scans.core.vulnerabilities import Answer, Library, Nvd, NvdLane, known_against, subjects
 
 MAX_ITEMS = 1024  # in the lanes at once
@@ -305,7 +306,9 @@ class _Lanes:
         """Judge every address, pin those to scan, and send them to the probe and intel lanes."""
         decisions = {address: self._policy.check(address) for address in (*addresses, *not_scanned)}
         if not all(decision.allowed for decision in decisions.values()):
-            self._leave(work, refusal(work.item, decisions, started_at=work.started_at, pack=self._pack))
+            self._leave(
+                work, refusal(work.item.target, work.item.all_ports, decisions, started_at=work.started_at, pack=self._pack)
+            )
             return
         work.decisions = {address: decisions[address] for address in addresses}
         work.admitted_at = time.monotonic()
@@ -557,56 +560,3 @@ def _close(result: HostResult) -> None:
 def _is_cut_short(work: _Work) -> bool:
     """By a stop: such an item is handed back, not reported."""
     return any(probe.state is PortState.NOT_TESTED for probes in work.probes.values() for probe in probes)
-
-
-def refusal(
-    item: Item, decisions: Mapping[IPAddress, Decision], *, started_at: datetime, pack: risk.Pack | None = None
-) -> Report:
-    """The result of a target that the scope policy forbids. Nothing is sent to it; one bad address refuses a name."""
-    bad = next(decision for decision in decisions.values() if not decision.allowed)
-    probes = _refused_probes(item.all_ports, bad.rule)
-    return failure(
-        item.target,
-        "refused_scope",
-        f"Out of scope: {bad.reason} {bad.remedy}".strip(),
-        started_at=started_at,
-        outcome=Outcome.REFUSED,
-        pack=pack,
-        addresses=tuple(
-            AddressReport(address=address, is_global=decision.is_global, probes=probes)
-            for address, decision in decisions.items()
-        ),
-    )
-
-
-@lru_cache(maxsize=8)
-def _refused_probes(ports: tuple[int, ...], rule: str) -> tuple[Probe, ...]:
-    """Shared by all targets that the same rule refuses: a thousand of them may name 65,535 ports each."""
-    return tuple(Probe(port, PortState.REFUSED, rule, 0, None) for port in ports)
-
-
-def failure(
-    target: Target,
-    error_code: str,
-    error: str,
-    *,
-    started_at: datetime,
-    outcome: Outcome = Outcome.ERROR,
-    addresses: tuple[AddressReport, ...] = (),
-    pack: risk.Pack | None = None,
-) -> Report:
-    """The result of a target that could not be scanned: unknown, never low, and why.
-
-    By the built-in rules unless others are given; none of them fires on nothing, but the verdict names them.
-    """
-    return Report(
-        target=target,
-        outcome=outcome,
-        addresses=addresses,
-        verdict=risk.rate(risk.gather(()), pack),
-        summary=summary.failed(target, error_code, error),
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        error_code=error_code,
-        error=error,
-    )

@@ -14,8 +14,8 @@ from django.db.models import F
 
 from scans.conf import risk_pack
 from scans.core import wire
-from scans.core.pipeline import failure
 from scans.core.types import Outcome, SummaryState
+from scans.core.unscanned import failure
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, JobOutcome, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services import aggregates, audit
 from scans.services.audit import Action, Origin

@@ -23,9 +23,10 @@ from django.utils import timezone
 
 from scans.conf import risk_pack
 from scans.core.packing import unpack_probes
-from scans.core.pipeline import Item, failure
+from scans.core.pipeline import Item
 from scans.core.ports import count_ports, expand
 from scans.core.summary import MAX_TOGETHER
+from scans.core.unscanned import failure
 from scans.models import OPEN_JOB_STATES, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services.endurance import AWAY, persistently
 from scans.services.results import Claimed, hand_back, save_report, target_of

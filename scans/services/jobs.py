@@ -16,11 +16,12 @@ from django.conf import settings
 from django.db import transaction
 
 from scans.conf import max_probes, max_targets, risk_pack, scanner_options
-from scans.core.pipeline import Item, refusal
+from scans.core.pipeline import Item
 from scans.core.policy import Decision, ScopePolicy
 from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.targets import Rejected, TargetError, fold, parse_target, read_items
 from scans.core.types import Report, Target
+from scans.core.unscanned import refusal
 from scans.models import AiChoice, JobTag, Mode, ScanJob, TargetAddress, TargetResult, TargetState, clock
 from scans.services import aggregates, audit
 from scans.services.admission import admit
@@ -173,8 +174,9 @@ def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str,
     found = {}
     for target in plan.refused:
         if target.address is not None:
-            item = Item(key=target.key, target=target, ports=ports)
-            found[target.key] = refusal(item, {target.address: plan.decisions[target.key]}, started_at=now, pack=risk_pack())
+            all_ports = Item(key=target.key, target=target, ports=ports).all_ports
+            decisions = {target.address: plan.decisions[target.key]}
+            found[target.key] = refusal(target, all_ports, decisions, started_at=now, pack=risk_pack())
     return found
 
 

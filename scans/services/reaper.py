@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from scans.conf import risk_pack
-from scans.core.pipeline import failure
+from scans.core.unscanned import failure
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, ScanJob, TargetResult, TargetState, clock
 from scans.services import claims, heartbeats, summaries
 from scans.services.results import Claimed, finish_job, save_report, target_of

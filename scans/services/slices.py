@@ -19,9 +19,10 @@ from django.db import DataError, IntegrityError, connection
 from scans.adapters import make_tools
 from scans.conf import risk_pack, scanner_options
 from scans.core import pipeline
-from scans.core.pipeline import Interrupted, failure
+from scans.core.pipeline import Interrupted
 from scans.core.tools import Tools
 from scans.core.types import Outcome, Report
+from scans.core.unscanned import failure
 from scans.models import AiChoice, WorkerHeartbeat, clock
 from scans.services import claims, heartbeats
 from scans.services.budgets import ProbeGrants

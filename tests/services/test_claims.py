@@ -14,8 +14,9 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from scans.core.packing import unpack_probes
-from scans.core.pipeline import Interrupted, failure
+from scans.core.pipeline import Interrupted
 from scans.core.types import PortState, Probe, Report
+from scans.core.unscanned import failure
 from scans.models import JobState, ScanJob, TargetResult, TargetState
 from scans.services import claims, heartbeats, slices
 from scans.services.endurance import persistently
