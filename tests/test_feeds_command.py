@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import socket
 import threading
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -179,6 +181,32 @@ def test_a_publisher_may_lead_on_to_the_file_of_the_day_and_nowhere_else(setting
         point_at(settings, {"epss": fake.base_url + "/away"})
         out, _ = fails("update", "epss", "--force")
     assert out == "epss: failed: the service redirects to where it may not\n"
+
+
+@pytest.mark.parametrize("where", ["http://[", "http://127.0.0.1:99999/", "http://\u00b9\u00b2/"])
+def test_a_redirect_to_no_address_costs_nothing_of_the_others(where, store, settings):
+    def answer(request):
+        if request.path == "/odd":
+            return Answer(status=302, headers={"Location": where})
+        return Answer(body=b"192.0.2.1\n")
+
+    with service(answer) as fake:
+        point_at(settings, {"kev": fake.base_url + "/odd", "tor-exits": fake.base_url})
+        out, _ = fails("update", "kev", "tor-exits")
+    assert out.startswith("kev: failed: the service redirects to ")
+    assert out.endswith("\ntor-exits: new, 1 entries\n")
+
+
+def test_the_body_of_a_redirect_is_capped_and_not_unpacked(settings):
+    bomb = gzip.compress(bytes(64 << 20), 1)
+    headers = {"Location": "/away", "Content-Encoding": "gzip"}
+    with service(lambda request: Answer(status=302, body=bomb, headers=headers)) as fake:
+        point_at(settings, {"kev": fake.base_url})
+        tracemalloc.start()
+        fails("update", "kev")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 32 << 20
 
 
 def test_without_names_those_with_special_terms_and_those_without_an_address_are_left_alone(settings):

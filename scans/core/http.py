@@ -90,8 +90,12 @@ class Http:
             reply = self.exchange(Call(method="GET", url=url, params=params, headers=headers, seconds=seconds))
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
-            url, params = urljoin(url, reply.headers.get("Location", "")), None
-            if urlsplit(url).scheme not in ("http", "https") or not may_redirect(url):
+            try:
+                url, params = urljoin(url, reply.headers.get("Location", "")), None
+                is_allowed = urlsplit(url).scheme in ("http", "https") and may_redirect(url)
+            except ValueError as error:  # a port or an address that there is not
+                raise HttpFailedError("the service redirects to what is no address") from error
+            if not is_allowed:
                 raise HttpFailedError("the service redirects to where it may not")
         raise HttpFailedError("the service redirects without end")
 

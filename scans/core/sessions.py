@@ -21,12 +21,20 @@ FAILURES = (requests.RequestException, HTTPError)
 
 def session(opened: list[socket.socket], *, user_agent: str) -> requests.Session:
     """A client that takes nothing from the environment, and writes down the sockets it opens."""
-    made = requests.Session()
+    made = _Session()
     made.trust_env = False
     made.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter(opened))
     return made
+
+
+class _Session(requests.Session):
+    """Sees no redirects: where none are followed, it would still unpack the whole body of one, however large."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None, whatever the reply says: http.py looks at that itself."""
+        return None
 
 
 class _Adapter(HTTPAdapter):
