@@ -353,7 +353,8 @@ def test_a_bad_list_leaves_what_comes_with_the_program(directory):
     [
         None, {}, [], [None], [[]], [[["203.0.0.0/8"]]], [[["nonsense"], ["https://rdap.example/"]]],
         [[["203.0.0.0/8"], []]], [[["203.0.0.0/8"], ["http://rdap.example/"]]], [[["203.0.0.0/8"], ["https://127.0.0.1/"]]],
-        [[["203.0.0.0/8"], ["https://localhost/"]]], [[["203.0.0.0/8"], ["https://user@rdap.example/"]]],
+        [[["203.0.0.0/8"], ["https://localhost/"]]],
+        [[["203.0.0.0/8"], ["https://rdap.example:99999/"]]], [[["203.0.0.0/8"], ["https://user@rdap.example/"]]],
         [[["203.0.0.0/8"], ["https://rdap.example/?q="]]], [[["203.0.0.0/8"], [None, 7]]], [["203.0.0.0/8", "https://rdap.example/"]],
     ],
 )  # fmt: skip

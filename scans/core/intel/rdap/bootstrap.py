@@ -25,7 +25,7 @@ NATIONAL = (  # not in IANA's list: registries of countries, to which APNIC and 
     "https://idnic.rdap.apnic.net",
     "https://twnic.rdap.apnic.net",
 )
-_BASE = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{1,62}(?::\d{1,5})?(?:/[\w./-]*)?", re.ASCII)
+_BASE = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{1,62}(?::(?P<port>\d{1,5}))?(?:/[\w./-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ def _entries(listed: list[Any], sieve: Sieve) -> Iterator[tuple[IPNetwork, str]]
         if not isinstance(blocks, list) or not isinstance(urls, list):
             sieve.leave_out(where, service, "a list of blocks and a list of URLs")
             continue
-        base = next((url for url in urls if isinstance(url, str) and _BASE.fullmatch(url)), None)
+        base = next((url for url in urls if isinstance(url, str) and _can_be_meant(url)), None)
         if base is None:
             sieve.leave_out(where, urls, "a list with an https URL")
             continue
@@ -63,6 +63,12 @@ def _entries(listed: list[Any], sieve: Sieve) -> Iterator[tuple[IPNetwork, str]]
                 yield ip_network(str(block)), base.rstrip("/")
             except ValueError:
                 sieve.leave_out(where, block, "a network")
+
+
+def _can_be_meant(url: str) -> bool:
+    """The gate must be able to read each: one port that there is not would end every scan."""
+    match = _BASE.fullmatch(url)
+    return match is not None and (match["port"] is None or 1 <= int(match["port"]) <= 65535)
 
 
 def _feed(version: int) -> Feed[Services]:
