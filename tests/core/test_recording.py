@@ -195,6 +195,20 @@ def test_a_bad_line_is_named_by_its_number(recording, name):
         read_recording(io.StringIO("\n".join(lines) + "\n"))
 
 
+@pytest.mark.parametrize("probes", [[["1-65535", "open", "", 1, None]] * 60, [["22", "open", "", 1, 10**400]]])
+def test_probes_that_cannot_be_are_refused(recording, probes):
+    lines = lines_of(recording)
+    at = next(n for n, line in enumerate(lines) if line["kind"] == "probes")
+    lines[at]["probes"] = probes
+    with pytest.raises(RecordingError, match=f"^Line {at + 1}: "):
+        read_recording(io.StringIO(as_text(lines)))
+
+
+def test_a_recording_of_no_target_is_one_of_nothing(recording):
+    head = lines_of(recording)[0]
+    assert replayed(as_text([head, {"kind": "end", "lines": 1}])) == {}
+
+
 @pytest.mark.parametrize("kind", ["probes", "request", "name", "report", "target"])
 def test_a_line_that_was_taken_out_is_an_error_and_no_scan(recording, kind):
     lines = recording.splitlines()

@@ -221,7 +221,7 @@ def _parsed(file: IO[str]) -> Iterator[tuple[int, Line]]:
             if not isinstance(said, dict) or said.get("kind") not in KINDS:
                 raise ValueError("it is of no known kind")
             yield number, decoded(KINDS[said.pop("kind")], said)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RecordingError(f"Line {number}: {error}.") from error
     raise RecordingError(f"The recording has more than {MAX_LINES:,} lines.")
 

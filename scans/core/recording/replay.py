@@ -24,7 +24,7 @@ from scans.core.http import Call, Http, HttpFailedError, Reply, headers_of
 from scans.core.intel import SOURCES, IntelLane, Outside, RemoteSource, Source, check_choice, consult
 from scans.core.options import FingerprintOptions, IntelOptions, OptionError, Options, RiskOptions, ScopeOptions
 from scans.core.pipeline import Item, Stages
-from scans.core.ports import expand
+from scans.core.ports import count_ports, expand
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
 from scans.core.recording.lines import (
     NO_KEY,
@@ -100,7 +100,7 @@ def replay(
         raise RecordingError(f"It was made with sources that are not here: {error}") from error
     kinds = [kind for kind in sources if kind.name in lines.head.sources]  # if there are none, the default is not meant
     recorded = {line.number: line for _, line in lines.of.get(ReportLine, ())}
-    items = [Item(key=line.number, target=line.target, ports=_ports(line.ports)) for _, line in lines.of[TargetLine]]
+    items = [Item(key=line.number, target=line.target, ports=_ports(line.ports)) for _, line in lines.of.get(TargetLine, ())]
     stages = Stages(
         resolver=lambda options: _Resolver(options, lines),
         engine=lambda *given, **named: _Engine(lines, *given, **named),
@@ -200,6 +200,9 @@ class _Engine(ProbeEngine):
 
 
 def _probes(line: ProbesLine) -> tuple[Probe, ...]:
+    """Raises ValueError; each port stands there once, so a short line cannot stand for more than there are."""
+    if sum(count_ports(ports) for ports, *_ in line.probes) > 65535:
+        raise ValueError("it holds more ports than there are")
     return tuple(
         sorted(
             Probe(port, PortState(state), reason, attempts, latency_ms)
