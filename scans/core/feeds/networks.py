@@ -17,6 +17,7 @@ from scans.core.types import IPAddress, IPNetwork
 Value = TypeVar("Value")
 
 _BITS = {4: 32, 6: 128}
+MAX_VALUES = 100  # of one network: each look-up goes through them, and a list may repeat one without end
 
 
 class _Node(Generic[Value]):
@@ -83,7 +84,8 @@ def _pieces(listed: list[tuple[int, int, Value]], bits: int) -> tuple[list[int],
         if inner is None or (inner.start, inner.prefix_length) != (start, prefix_length):
             inner = _Node(start, prefix_length, inner)
             begin(start, inner)
-        inner.values.append(value)
+        if len(inner.values) < MAX_VALUES:
+            inner.values.append(value)
     while inner is not None:
         end(inner)
         inner = inner.around

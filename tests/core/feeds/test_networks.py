@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans.core.feeds import NetworkTable, unmapped
+from scans.core.feeds.networks import MAX_VALUES
 
 
 def networks(bits: int):
@@ -49,3 +50,9 @@ def test_an_ipv4_address_in_ipv6_clothes_is_asked_about_as_itself():
     assert unmapped(ip_address("::ffff:192.0.2.5")) == ip_address("192.0.2.5")
     assert unmapped(ip_address("2001:db8::1")) == ip_address("2001:db8::1")
     assert unmapped(ip_address("192.0.2.5")) == ip_address("192.0.2.5")
+
+
+def test_a_network_that_is_listed_without_end_costs_a_look_up_no_more_than_some():
+    network = ip_network("192.0.2.0/24")
+    table = NetworkTable((network, number) for number in range(10_000))
+    assert [hit.value for hit in table.find(ip_address("192.0.2.1"))] == list(range(MAX_VALUES))
