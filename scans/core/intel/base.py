@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 BAD_FILE = "its file cannot be read: `manage.py feeds status` says why"
 SHORTEST_SECRET_CHARS = 8  # what is shorter may stand in a text by chance
+PART_CHARS = 16  # of a key: texts of replies are cut, and so is a long key in them
 
 
 class KeyUse(StrEnum):
@@ -194,9 +195,15 @@ def _consult(source: RemoteSource, addresses: Sequence[IPAddress], outside: Outs
         return unanswered(source.name, addresses, SourceState.FAILED, "the reply could not be read")
     said_at = datetime.now(UTC)
     results = {address: _result(source.name, answers.facts.get(address), said_at) for address in addresses}
-    if len(key := source.settings.key) >= SHORTEST_SECRET_CHARS and key in repr(results):  # it would be on every page
+    if _repeats(source.settings.key, repr(results)):  # it would be on every page
         return unanswered(source.name, addresses, SourceState.FAILED, "the reply repeats the key", quota=answers.quota)
     return Consultation(source=source.name, results=results, quota=answers.quota)
+
+
+def _repeats(key: str, said: str) -> bool:
+    """Whether the key stands there, or a part of it that is too long to be chance."""
+    parts = {key[start : start + PART_CHARS] for start in range(max(1, len(key) - PART_CHARS + 1))}
+    return len(key) >= SHORTEST_SECRET_CHARS and any(part in said for part in parts)
 
 
 def look_up(source: LocalSource, address: IPAddress) -> SourceResult:

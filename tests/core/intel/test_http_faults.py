@@ -21,6 +21,7 @@ from scans.core.egress import Egress
 from scans.core.http import Reply
 from scans.core.intel import Consultation, SourceError
 from scans.core.intel.base import KeyUse, Outside, SourceSettings
+from scans.core.intel.replies import MAX_TEXT_CHARS
 from scans.core.options import IntelOptions, Options
 from scans.core.text import clean_text
 from scans.core.types import Facts, IPAddress, SourceState
@@ -109,6 +110,15 @@ def test_a_service_that_repeats_the_key_in_its_answer_is_not_shown(sample: Sampl
     with service(lambda _: Answer.json(with_texts(sample.body, f"says {KEY}", keep))) as fake:
         consultation = ask(sample.kind, sample.asked, fake.base_url)
     assert KEY not in repr(consultation)
+    assert_all(consultation, sample, FAILED, "the reply repeats the key")
+
+
+def test_a_key_that_is_cut_off_with_the_text_around_it_is_not_shown_either():
+    sample = next(sample for sample in good_samples() if sample.kind.name == "ipinfo")
+    keep = {*map(str, sample.asked)}
+    said = "x" * (MAX_TEXT_CHARS - len(KEY) + 1) + KEY
+    with service(lambda _: Answer.json(with_texts(sample.body, said, keep))) as fake:
+        consultation = ask(sample.kind, sample.asked, fake.base_url)
     assert_all(consultation, sample, FAILED, "the reply repeats the key")
 
 
