@@ -65,7 +65,8 @@ def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> tuple[QuerySet[ScanJob
     rarest = counts.index(min(counts))
     terms = _together(parts[rarest], *(part for at, part in enumerate(parts) if at != rarest))
     if counts[rarest] <= FEW_FOUND:
-        return jobs.filter(pk__in=terms.values("job")), None
+        # Each job once: Postgres compares the newest jobs with every row of this, where it expects few.
+        return jobs.filter(pk__in=terms.values("job").distinct()), None
     return jobs, Exists(terms.filter(job=OuterRef("pk")))
 
 
