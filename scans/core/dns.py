@@ -7,7 +7,7 @@ back as capped, clean text, and how many there may be is limited.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -55,7 +55,15 @@ class Records:
 
 
 LATE = Records(state=DnsState.FAILED, reason="no answer in time")
+UNREACHABLE = "the resolver cannot be reached"
 NO_RESOLVER = Records(state=DnsState.FAILED, reason="this machine has no resolver: set DNS_SERVERS")
+
+
+def is_down(answers: Iterable[Records]) -> bool:
+    """Whether nobody was there to answer any of these: then it is the resolver, and not the zone that was asked about."""
+    return all(
+        records.state is DnsState.FAILED and records.reason in (UNREACHABLE, NO_RESOLVER.reason) for records in answers
+    )
 
 
 class Dns:
@@ -152,7 +160,7 @@ def _backend() -> Backend:
 def _why_nobody(errors: Sequence[tuple[object, ...]]) -> str:
     """The library gives one tuple a try, with the exception in the fourth place; None there: it answered with an error."""
     if errors and all(isinstance(error[3], OSError) for error in errors):
-        return "the resolver cannot be reached"
+        return UNREACHABLE
     return "no server answered properly"
 
 

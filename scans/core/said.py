@@ -245,7 +245,7 @@ IDENTITY = (
     ),
     Line(label="Tor", names=("is_tor_exit",), words=_tor, compared=("is_tor_exit",)),
     Line(label="Host names, confirmed", names=("host_names",), words=_list("host_names")),
-    Line(label="Host names that do not lead back", names=("unconfirmed_names",), words=_list("unconfirmed_names")),
+    Line(label="Host names, not confirmed", names=("unconfirmed_names",), words=_list("unconfirmed_names")),
     Line(
         label="Address range", names=("network", "network_name"),
         words=lambda facts: _joined(facts.get("network"), facts.get("network_name")),  # one registered, another announced

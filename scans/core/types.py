@@ -226,7 +226,7 @@ class Facts:
     registered_country: str | None = None  # of the registration; not a location
     abuse_contact: str | None = None  # a mailbox
     host_names: tuple[str, ...] | None = None  # that lead to the address and back
-    unconfirmed_names: tuple[str, ...] | None = None  # that the address leads to, but not back
+    unconfirmed_names: tuple[str, ...] | None = None  # that the address leads to, and that were not seen to lead back
     # What kind of address it is
     is_proxy: bool | None = None
     is_mobile: bool | None = None

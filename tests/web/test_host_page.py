@@ -133,7 +133,7 @@ def test_where_sources_differ_both_stand_there_with_their_names(page, text):
     assert "Network AS64500 EXAMPLE-HOSTING ip-api and cymru" in words
     assert words.count("sources differ") == 1
     assert "Registry RIPE NCC, registered in NL rdap and cymru" in words, "which is no place"
-    assert "Host names that do not lead back old.example.invalid reverse-dns" in words
+    assert "Host names, not confirmed old.example.invalid reverse-dns" in words
 
 
 def test_what_is_known_against_it_and_what_others_saw_say_whose_word_it_is(text):

@@ -6,6 +6,7 @@ what it should be (a page of a proxy, another format, half a download), and it i
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ WIDEST = {4: 8, 6: 16}  # prefix lengths
 
 def numbered_lines(body: bytes) -> Iterator[tuple[int, str]]:
     """Lines with their numbers, from 1, without what surrounds them; empty ones are left out. Raises FeedError."""
-    for number, line in enumerate(_decoded(body).split("\n"), start=1):
+    # One after the other: a file of line ends alone would become a list of many times its size.
+    for number, line in enumerate(io.StringIO(_decoded(body), newline="\n"), start=1):
         if stripped := line.strip():
             yield number, stripped
 

@@ -111,6 +111,7 @@ class RemoteSource(Source):
     lifetime_seconds: ClassVar[int]  # how long a found answer stays good
     empty_lifetime_seconds: ClassVar[int]  # and how long "knows nothing" does
     is_ipv4_only: ClassVar[bool] = False  # it is never asked about another
+    is_answered_by_targets: ClassVar[bool] = False  # a failure may be their networks' own
     is_network_wide: ClassVar[bool] = False  # an answer holds for every address of its facts' network
 
     @property
@@ -155,6 +156,7 @@ class Consultation:
     source: str
     results: Mapping[IPAddress, SourceResult]
     quota: Quota | None = None
+    is_down: bool = False  # the request failed as a whole
 
 
 def consult(
@@ -227,7 +229,7 @@ def unanswered(
 ) -> Consultation:
     """The same non-answer for every address."""
     results = {address: SourceResult(source=source, state=state, reason=reason) for address in addresses}
-    return Consultation(source=source, results=results, quota=quota)
+    return Consultation(source=source, results=results, quota=quota, is_down=True)
 
 
 def _result(source: str, answer: Facts | SourceError | None, said_at: datetime | None) -> SourceResult:

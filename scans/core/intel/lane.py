@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
-from scans.core.budgets import Refusal
+from scans.core.budgets import ANSWERS, Refusal
 from scans.core.egress import OFFLINE, Egress
 from scans.core.intel.base import Consultation, LocalSource, Outside, RemoteSource, Source, consult, look_up
 from scans.core.tools import Kept, Tools
@@ -86,7 +86,9 @@ class IntelLane:
         results = dict(consultation.results)
         for address in results:
             self._out.pop((source.name, address), None)
-        self._tools.budget.observe(source.name, source.limits, list(results.values()), consultation.quota)
+        is_its_own = consultation.is_down or not source.is_answered_by_targets
+        seen = [result for result in results.values() if is_its_own or result.state in ANSWERS]
+        self._tools.budget.observe(source.name, source.limits, seen, consultation.quota)
         if source.is_network_wide:
             new = self._note_networks(source, results)
             results.update(self._spared(source, [a for a in self._waiting[source.name] if any(a in n for n in new)]))

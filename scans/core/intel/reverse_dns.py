@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from scans.core.budgets import Limit
-from scans.core.dns import DnsState, Question, Records
+from scans.core.dns import DnsState, Question, Records, is_down
 from scans.core.intel.base import Answers, Outside, RemoteSource, SourceError
 from scans.core.text import clean_text
 from scans.core.types import Facts, IPAddress, SourceState
@@ -35,12 +35,16 @@ class ReverseDns(RemoteSource):
     batch_size = 64
     max_requests = 2  # a batch is as slow as its slowest zone
     limits = (Limit(120, 60),)  # the resolver is the operator's own
+    is_answered_by_targets = True
     lifetime_seconds = 24 * 3600
     empty_lifetime_seconds = 6 * 3600
 
     def lookup(self, addresses: Sequence[IPAddress], outside: Outside) -> Answers:
         """Ask about all addresses at once, and then about all their names."""
-        said = dict(zip(addresses, outside.dns.ask([Question(a.reverse_pointer, "PTR") for a in addresses]), strict=True))
+        answers = outside.dns.ask([Question(a.reverse_pointer, "PTR") for a in addresses])
+        if is_down(answers):
+            raise SourceError(SourceState.FAILED, answers[0].reason)
+        said = dict(zip(addresses, answers, strict=True))
         names = {address: _names(records) for address, records in said.items()}
         pairs = [(address, name) for address, found in names.items() for name in found if _HOST_NAME.fullmatch(name)]
         questions = list(dict.fromkeys(map(_way_back, pairs)))

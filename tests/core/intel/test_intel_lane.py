@@ -15,10 +15,10 @@ import pytest
 from django.db import connection
 
 from scans.adapters import DatabaseBudget
-from scans.core.budgets import Limit, Quota
+from scans.core.budgets import BREAKING_FAILURES, Limit, Quota
 from scans.core.egress import Egress
 from scans.core.intel import Consultation, IntelLane, LocalSource, Outside, RemoteSource, Source
-from scans.core.intel.base import Answers, SourceSettings
+from scans.core.intel.base import Answers, SourceError, SourceSettings
 from scans.core.intel.lane import MAX_REQUESTS
 from scans.core.intel.replies import network, text, the_object
 from scans.core.options import IntelOptions, Options
@@ -351,3 +351,27 @@ def test_ten_at_once_share_one_budget(kind: type[Budget]):
     assert len(fake.requests) == 5
     assert len(found) == 30
     assert sorted(result.state for result in found) == [SourceState.OK] * 5 + [SourceState.RATE_LIMITED] * 25
+
+
+class Zones(Remote):
+    """What it is asked about answers, or does not."""
+
+    name = "zones"
+    is_answered_by_targets = True
+
+    def lookup(self, addresses: Sequence[IPAddress], outside: Outside) -> Answers:
+        return Answers(facts={address: SourceError(SourceState.FAILED, "no answer in time") for address in addresses})
+
+
+class Services(Zones):
+    name = "services"
+    is_answered_by_targets = False
+
+
+@pytest.mark.parametrize(("kind", "is_left_alone"), [(Zones, False), (Services, True)])
+def test_broken_networks_of_targets_do_not_stop_a_source_that_only_they_answer(kind, is_left_alone):
+    driven = Driven([kind])
+    for address in MANY[: 2 * BREAKING_FAILURES]:
+        assert driven.asked([address])[kind.name].state is SourceState.FAILED
+    refusal = driven.budget.draw(kind.name, kind.limits)
+    assert (refusal is not None) == is_left_alone

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from scans.core.intel import ReverseDns
 from scans.core.intel.reverse_dns import MAX_NAMES
 from scans.core.types import Facts, SourceState
-from tests.core.intel.over_dns import ONE, ask, zone
-from tests.name_servers import Said, Says, name_server
+from tests.core.intel.over_dns import ONE, ask, consulted, zone
+from tests.name_servers import Said, Says, name_server, no_server
 
 V6 = "2001:db8::10"
 REVERSE = ip_address(ONE).reverse_pointer
@@ -95,3 +95,12 @@ def test_one_broken_zone_costs_its_own_address_only():
     with name_server(zone(records)) as server:
         results = ask(ReverseDns, [ONE, other], server)
     assert [r.state for r in results.values()] == [SourceState.FAILED, SourceState.OK]
+
+
+def test_a_zone_without_a_server_is_no_fault_of_the_source_and_a_missing_resolver_is():
+    with name_server(zone({f"{REVERSE} PTR": Says.SERVFAIL})) as server:
+        assert not consulted(ReverseDns, [ONE], server).is_down
+    with no_server() as nobody:
+        found = consulted(ReverseDns, [ONE], nobody)
+    assert found.is_down
+    assert next(iter(found.results.values())).state is SourceState.FAILED
