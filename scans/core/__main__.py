@@ -133,12 +133,8 @@ def _results(scanned: Iterable[tuple[object, Report | Interrupted]], outcomes: l
     for key, report in scanned:
         if isinstance(report, Report):
             outcomes.append(report.outcome)
-            evidence, verdict, words = (
-                wire.evidence_dict(report),
-                wire.verdict_dict(report.verdict),
-                wire.summary_dict(report.summary),
-            )
-            yield {"ordinal": key, **wire.wire_result(evidence, verdict, words)}
+            evidence, verdict = wire.evidence_dict(report), wire.verdict_dict(report.verdict)
+            yield {"ordinal": key, **wire.wire_result(evidence, verdict, wire.summary_dict(report.summary))}
 
 
 if __name__ == "__main__":

@@ -381,7 +381,7 @@ class _Lanes:
             _close(result)
             return
         known = work.item.known.get(result.address, ())
-        work.probes[result.address] = tuple(sorted((*known, *result.probes)))
+        work.probes[result.address] = tuple(sorted((*known, *result.probes))) if known else result.probes
         work.answers_everywhere[result.address] = result.answers_everywhere
         self._ask_services(work, result)
         if len(work.probes) == len(work.decisions) and not _is_cut_short(work):

@@ -67,12 +67,22 @@ def catalogue() -> dict[int, PortInfo]:
         }
 
 
-PROFILES: dict[str, tuple[int, ...]] = {
+PROFILES: dict[str, Sequence[int]] = {
     "default": tuple(DEFAULT_SERVICES),
     "top100": TOP100,
     "exposure": tuple(sorted(port for port, info in catalogue().items() if info.is_sensitive)),
-    "all": tuple(range(1, 65536)),
+    "all": range(1, 65536),  # as numbers it would take 2.5 MB of every process
 }
+
+
+@cache
+def _profile_names() -> dict[str, str]:
+    return {compact(ports): name for name, ports in PROFILES.items()}
+
+
+def profile_of(ports: str) -> str | None:
+    """The profile that stands for these ports, given as `compact` writes them."""
+    return _profile_names().get(ports)
 
 
 def service_name(port: int) -> str:
@@ -96,7 +106,7 @@ def parse_ports(spec: object) -> tuple[int, ...]:
     """
     if isinstance(spec, str):
         if spec.strip() in PROFILES:
-            return PROFILES[spec.strip()]
+            return tuple(PROFILES[spec.strip()])
         return _parse_text(spec)
     if isinstance(spec, Sequence):
         return _checked(spec)

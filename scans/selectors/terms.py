@@ -21,6 +21,7 @@ from scans.conf import known_rules
 from scans.models import ResultTerm, ScanJob, TargetResult, TermKind, term_value
 
 FEW_FOUND = 20_000  # as many the index hands out at once; of more, the newest jobs are asked one by one
+FEW_TOGETHER = 2_000  # of these each is looked up again, for what else its target has
 SHOWN_HOSTS = 3  # of a job in a list
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -64,7 +65,8 @@ def jobs_with(jobs: QuerySet[ScanJob], wanted: Wanted) -> tuple[QuerySet[ScanJob
     counts = [part[: FEW_FOUND + 1].count() for part in parts]
     rarest = counts.index(min(counts))
     terms = _together(parts[rarest], *(part for at, part in enumerate(parts) if at != rarest))
-    if counts[rarest] <= FEW_FOUND:
+    few = FEW_FOUND if len(parts) == 1 else FEW_TOGETHER
+    if counts[rarest] <= few:
         # Each job once: Postgres compares the newest jobs with every row of this, where it expects few.
         return jobs.filter(pk__in=terms.values("job").distinct()), None
     return jobs, Exists(terms.filter(job=OuterRef("pk")))

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from django import template
 from django.urls import reverse
 
-from scans.core.ports import PROFILES, compact, expand, expand_all
+from scans.core.ports import compact, expand, expand_all, profile_of
 from scans.core.types import ServiceState
 
 register = template.Library()
@@ -52,8 +52,8 @@ def commands(row: Any, status_url: str) -> list[Command]:
 def rescan_url(row: Any, job: Any) -> str:
     """The form, filled in with this target and the ports it was probed on."""
     wanted = {"targets": row.target}
-    profile = next((name for name, ports in PROFILES.items() if compact(ports) == job.ports), "")
-    if profile:
+    profile = profile_of(job.ports)
+    if profile is not None:
         wanted["profile"] = profile
     elif len(job.ports) <= MAX_PORT_CHARS:
         wanted |= {"profile": "own", "ports": job.ports}

@@ -16,6 +16,7 @@ from scans.core.ports import (
     expand,
     expand_all,
     parse_ports,
+    profile_of,
 )
 
 MOST_OFTEN_OPEN = (80, 23, 443, 21, 22, 25, 3389, 110, 445, 139, 143, 53, 135, 3306, 8080, 1723, 111, 995, 993, 5900)
@@ -43,7 +44,8 @@ def test_exposure_is_every_sensitive_port_of_the_catalogue():
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_is_asked_for_by_its_name(name):
-    assert parse_ports(f" {name} ") == PROFILES[name]
+    assert parse_ports(f" {name} ") == tuple(PROFILES[name])
+    assert profile_of(compact(PROFILES[name])) == name
 
 
 @pytest.mark.parametrize(

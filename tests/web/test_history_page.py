@@ -268,6 +268,7 @@ BOTH, OLD, NEW = ["nginx 1.8.1", "nginx 1.24.0"], ["nginx 1.24.0"], ["nginx 1.8.
 def test_jobs_are_found_by_what_was_found_and_the_api_finds_the_same(client, found_jobs, monkeypatch, q, found):
     for few in (selector_terms.FEW_FOUND, 0):  # the two ways to look for them
         monkeypatch.setattr(selector_terms, "FEW_FOUND", few)
+        monkeypatch.setattr(selector_terms, "FEW_TOGETHER", few)
         page = page_of(client, q=q)
         assert names(page) == found
         if found:
@@ -353,6 +354,7 @@ def test_a_search_takes_as_many_queries_however_much_is_found(client, found_jobs
 def never_together(monkeypatch):
     """Nine jobs that all have Redis and nginx, the oldest of them at one target; of so many, each has to be asked."""
     monkeypatch.setattr(selector_terms, "FEW_FOUND", 0)
+    monkeypatch.setattr(selector_terms, "FEW_TOGETHER", 0)
     redis, web = make_service(6379, "Redis"), make_service(80, "HTTP", product="nginx", version="1.24.0")
     for n in range(9):
         job = make_job("127.66.0.1", "127.66.0.2", label=str(n), created_at=NOON + timedelta(hours=n))

@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -239,6 +238,8 @@ def _record(contents: Contents[Any], *, sha256: str, size: int, origin: str, at:
 
 def _written(directory: Path, name: str, body: bytes) -> Path:
     """A new file beside the others that is on the disk when this returns."""
+    import tempfile
+
     descriptor, path = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -14,12 +14,12 @@ import logging
 import os
 import selectors
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from scans.core.fingerprint.base import without_cookie_values
 from scans.core.fingerprint.conversation import (
@@ -37,11 +37,13 @@ from scans.core.fingerprint.conversation import (
     Talk,
     Wish,
 )
-from scans.core.fingerprint.tls_session import TlsSession, reason
 from scans.core.fingerprint.usual import is_hands_off
 from scans.core.probe.sockets import OUT_OF_DESCRIPTORS
 from scans.core.tools import Pace
 from scans.core.types import IPAddress, Service, ServiceState
+
+if TYPE_CHECKING:
+    from scans.core.fingerprint.tls_session import TlsSession
 
 log = logging.getLogger(__name__)
 
@@ -264,8 +266,7 @@ class Call:
 
     def _put(self, data: bytes) -> None:
         if self._tls is not None:
-            with suppress(ssl.SSLError):  # the other side has closed: the next receive shows it
-                self._tls.write(data)
+            self._tls.write(data)
             data = self._tls.output()
         self._out += data
         self._flush()
@@ -285,6 +286,8 @@ class Call:
     # -- TLS --------------------------------------------------------------------------------------------------------
 
     def _start_tls(self, wish: StartTls) -> Answer | _Waits:
+        from scans.core.fingerprint.tls_session import TlsSession
+
         self._heard = b""
         self._tls = TlsSession(wish.server_name, is_legacy=wish.is_legacy)
         self._wish_due = self._ground.clock() + HANDSHAKE_SECONDS + 4 * self.question.round_trip_seconds
@@ -296,11 +299,10 @@ class Call:
             return Handshake("the connection was closed", self._heard)
         try:
             is_done = tls.shake()
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             self._out += tls.output()  # the alert
             self._flush()
-            words = reason(error) if isinstance(error, ssl.SSLError) else "the connection was closed"
-            return Handshake(words, self._heard)
+            return Handshake(tls.reason(error), self._heard)
         self._out += tls.output()
         self._flush()
         if is_done:

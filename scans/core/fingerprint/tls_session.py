@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ssl
 import warnings
+from contextlib import suppress
 from typing import Any
 
 CHUNK_BYTES = 16 * 1024
@@ -40,7 +41,7 @@ class TlsSession:
         return self._outgoing.read()
 
     def shake(self) -> bool:
-        """Go on with the handshake; true when it is done. Raises ssl.SSLError when it cannot be."""
+        """Go on with the handshake; true when it is done. Raises OSError when it cannot be: see `reason`."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -48,8 +49,9 @@ class TlsSession:
         return True
 
     def write(self, data: bytes) -> None:
-        """Encrypt this; it is in `output` then."""
-        self._object.write(data)
+        """Encrypt this; it is in `output` then. Where the other side has closed nothing is: the next read shows it."""
+        with suppress(ssl.SSLError):
+            self._object.write(data)
 
     def read(self) -> tuple[bytes, bool]:
         """What can be decrypted by now, and whether that was the end. A record that cannot be is an end as well."""
@@ -86,6 +88,13 @@ class TlsSession:
             certificates = [own] if own else []
         return tuple(certificates)
 
+    @staticmethod
+    def reason(error: OSError) -> str:
+        """Why a handshake failed, in words: WRONG_VERSION_NUMBER is "wrong version number"."""
+        if not isinstance(error, ssl.SSLError):
+            return "the connection was closed"
+        return (error.reason or "it is not TLS").lower().replace("_", " ")
+
 
 def _der(certificate: Any) -> bytes:
     return bytes(certificate.public_bytes(_ENCODING_DER))
@@ -109,8 +118,3 @@ def _context(highest: ssl.TLSVersion | None) -> ssl.SSLContext:
 with warnings.catch_warnings():  # these versions are out of use, which is why it matters who still takes them
     warnings.simplefilter("ignore", DeprecationWarning)
     _ANY, _LEGACY = _context(None), _context(ssl.TLSVersion.TLSv1_1)
-
-
-def reason(error: ssl.SSLError) -> str:
-    """WRONG_VERSION_NUMBER as words."""
-    return (error.reason or "it is not TLS").lower().replace("_", " ")

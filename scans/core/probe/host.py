@@ -71,16 +71,13 @@ class Host:
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
         self.remaining = self._planned_count = len(ports)
         self.open_count = 0
-        self.refused, self.refused_seconds = (
-            0,
-            0.0,
-        )  # how many ports, and how soon the last, which the loop has not counted yet
+        # How many ports, and how soon the last, which the loop has not counted yet.
+        self.refused, self.refused_seconds = 0, 0.0
         self.is_controlled = False  # asked whether it answers everywhere
         self._next_index = 0
         self._retries: deque[tuple[int, int]] = deque()  # index, attempt
-        self.probes: list[
-            Probe | None
-        ] = []  # by index, once settled; filled when it begins: most of a large job are waiting
+        # By index, once settled; filled when it begins: most of a large job are waiting.
+        self.probes: list[Probe | None] = []
 
     def begin(self, *, now: float) -> None:
         """The first probe is about to leave."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -34,6 +33,8 @@ from scans.core.text import clean_text
 from scans.core.types import Outcome, Summary, SummaryState
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
     from google import genai
     from google.genai.types import GenerateContentConfig, GenerateContentResponse
@@ -305,6 +306,8 @@ def _written(fallback: Summary, answer: Accepted) -> Summary:
 
 @cache
 def _tls() -> ssl.SSLContext:
+    import ssl
+
     return ssl.create_default_context()  # the system's trust store, or SSL_CERT_FILE
 
 
