@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import zip_longest
 from typing import cast
 
 from scans.core import risk, summary
@@ -53,6 +54,7 @@ from scans.core.vulnerabilities import Answer, Library, Nvd, NvdLane, known_agai
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
+MAX_AT_ONCE = 64  # reports made before more items are looked for: some tenths of a second
 TURN_SECONDS = 0.1
 PULL_AGAIN_SECONDS = 1.0  # after "nothing now"
 FINGERPRINT_GRACE_SECONDS = 1.0  # beyond what the lane allows itself; then it is stuck, and nobody waits for it
@@ -68,6 +70,7 @@ class Item:
     ports: tuple[int, ...]  # ascending
     known: Mapping[IPAddress, tuple[Probe, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    group: Hashable = None  # what is ready of several groups leaves in turns
 
     @property
     def all_ports(self) -> tuple[int, ...]:
@@ -130,12 +133,14 @@ def scan_in_batches(
     sources: Sequence[type[Source]] = SOURCES,
     max_probes: int = MAX_PROBES,
     stages: Stages = USUAL,
+    is_urgent: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Ready]]:
     """As `scan`, but yields what is ready at the same moment together, for whom it is cheaper to store many at once.
 
-    Nothing waits for company: the faster results come, and the slower they are taken, the larger the batches.
+    Nothing waits for company: the faster results come, and the slower they are taken, the larger the batches, up to
+    MAX_AT_ONCE. `is_urgent` says whether the next item is to be pulled although there is no room; it is often asked.
     """
-    lanes = _Lanes(tools, sources, stages, max_probes=max_probes)
+    lanes = _Lanes(tools, sources, stages, max_probes=max_probes, is_urgent=is_urgent)
     try:
         yield from lanes.run(iter(items))
     finally:
@@ -165,7 +170,15 @@ class _Work:
 class _Lanes:
     """One run of the pipeline."""
 
-    def __init__(self, tools: Tools, sources: Sequence[type[Source]], stages: Stages, *, max_probes: int) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        sources: Sequence[type[Source]],
+        stages: Stages,
+        *,
+        max_probes: int,
+        is_urgent: Callable[[], bool],
+    ) -> None:
         options = tools.options
         self._begins_at = stages.begins_at
         self._tools = tools
@@ -194,8 +207,10 @@ class _Lanes:
         self._works: dict[Hashable, _Work] = {}
         self._awaiting: dict[Hashable, _Work] = {}  # probed, and waiting for the other lanes
         self._is_intel_urgent = False  # one of them waits for nothing else
+        self._is_behind = False  # with reports
         self._ready: list[Ready] = []
         self._max_probes = max_probes
+        self._is_urgent = is_urgent
         self._engine_turns = -1
         self._pull_at = 0.0
         self._is_ending = False
@@ -229,8 +244,8 @@ class _Lanes:
             if self._nvd:
                 self._nvd.turn(now=time.monotonic())
             self._finish_complete()
-            if not self._ready and self._works:
-                self._take_events()
+            if self._works:
+                self._take_events(seconds=0 if self._ready else TURN_SECONDS)
             if self._ready:
                 ready, self._ready = self._ready, []
                 yield ready
@@ -257,7 +272,7 @@ class _Lanes:
 
     def _pull(self, items: Iterator[Item | None]) -> bool:
         """Take items while there is room. False once there are no more, or none now and nothing under way."""
-        while len(self._works) < MAX_ITEMS and self._planned < self._max_probes and self._may_ask():
+        while self._has_room() and self._may_ask():
             item = next(items, _END)
             if item is None:
                 self._pull_at = time.monotonic() + PULL_AGAIN_SECONDS
@@ -268,6 +283,11 @@ class _Lanes:
             if self._ready:
                 break  # refusals and the like leave before more come in
         return True
+
+    def _has_room(self) -> bool:
+        """For one more; always for one that the others must not keep waiting."""
+        has_room = len(self._works) < MAX_ITEMS and self._planned < self._max_probes and not self._is_behind
+        return self._is_urgent() or has_room
 
     def _may_ask(self) -> bool:
         """Not so soon after "nothing now"; but with nothing under way there is nothing else to wait for either."""
@@ -341,10 +361,10 @@ class _Lanes:
 
     # --- Events --------------------------------------------------------------------------------------------------
 
-    def _take_events(self) -> None:
-        """Wait for one event, then take all that are there."""
+    def _take_events(self, *, seconds: float = 0) -> None:
+        """Wait so long for one event, then take all that are there."""
         try:
-            event = self._events.get(timeout=TURN_SECONDS)
+            event = self._events.get(timeout=seconds) if seconds else self._events.get_nowait()
             while True:
                 self._take(event)
                 event = self._events.get_nowait()
@@ -427,8 +447,11 @@ class _Lanes:
         """Let those go that have what every lane can still say, or have waited for it long enough."""
         now = time.monotonic()
         grace_seconds = self._tools.options.intel.grace_seconds
-        self._is_intel_urgent = False
-        for work in list(self._awaiting.values()):
+        self._is_intel_urgent = self._is_behind = False
+        for work in _in_turns(self._awaiting.values()):
+            if len(self._ready) >= MAX_AT_ONCE and not self._is_ending:
+                self._is_behind = True
+                break
             has_intel = all(self._intel.has_all(address, now=now) for address in work.decisions)
             self._is_intel_urgent = self._is_intel_urgent or not has_intel
             is_late = work.probed_at is not None and now - work.probed_at >= grace_seconds
@@ -540,6 +563,14 @@ class _Lanes:
                     self._events.put(result)
         except BaseException as error:  # noqa: BLE001 - the thread's edge: the caller's thread raises it
             self._events.put(error)
+
+
+def _in_turns(works: Iterable[_Work]) -> list[_Work]:
+    """The first of each group, then the second of each, and so on."""
+    groups: dict[Hashable, list[_Work]] = {}
+    for work in works:
+        groups.setdefault(work.item.group, []).append(work)
+    return [work for turn in zip_longest(*groups.values()) for work in turn if work is not None]
 
 
 def _unanswered(work: _Work, address: IPAddress) -> tuple[Service, ...]:

@@ -1,9 +1,10 @@
 """Claims: which rows a worker takes, and for how long they are its own.
 
-Rows are claimed across jobs, fewest-in-flight job first and of those the one served longest ago, in small claims bounded
-by the probes they need. Attempts are counted at the claim, so a worker's death counts. A row that was held by a worker
-that died is a suspect: a slice holds fresh rows, or a few suspects, or one row that was held twice by the dying; never a
-mixture. Otherwise one target that kills its worker would, claim after claim, use up the attempts of all the others there.
+Rows are claimed across jobs, in small claims bounded by the probes they need: of the owner with the fewest in flight, of the
+job with the fewest, and of those the one served longest ago. Attempts are counted at the claim, so a worker's death
+counts. A row that was held by a worker that died is a suspect: a slice holds fresh rows, or a few suspects, or one row that
+was held twice by the dying; never a mixture. Otherwise one target that kills its worker would, claim after claim, use up
+the attempts of all the others there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -18,7 +20,7 @@ from itertools import count
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from scans.conf import risk_pack
@@ -39,6 +41,7 @@ MAX_ATTEMPTS = 8  # the last six alone: docs/decisions/0006
 CLAIM_PROBES = 4096  # about two seconds of work
 MAX_ROWS = 256
 ROWS_BY_ATTEMPTS = {0: MAX_ROWS, 1: 8}  # rows with more attempts go alone
+LOOK_SECONDS = 0.25  # how often a slice that has enough to do looks for jobs that nobody has begun
 SUMMARY_CALLS = 4  # to the model, at once
 SUMMARY_ROWS = SUMMARY_CALLS * MAX_TOGETHER
 _JOBS_TRIED = 5
@@ -74,14 +77,16 @@ class Claims:
     def __init__(self, lease: UUID) -> None:
         self.lease = lease
         self._unstarted: list[TargetResult] = []
+        self._newcomers = 0  # the first so many of them
+        self._look_at = self._until = 0.0  # monotonic
         self._keys = count()
         self._has_suspects = False
         self.held: dict[Hashable, Claimed] = {}
 
     def items(self, *, seconds: float) -> Iterator[Item | None]:
         """Items for the pipeline for so long; None when there is nothing to claim right now."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        self._until = time.monotonic() + seconds
+        while time.monotonic() < self._until:
             try:
                 self._unstarted = self._unstarted or self._claim()
             except SuspectsAreNextError:
@@ -90,6 +95,7 @@ class Claims:
                 yield None
                 continue
             row = self._unstarted.pop(0)
+            self._newcomers = max(0, self._newcomers - 1)
             self._has_suspects = row.attempts > 0
             key = next(self._keys)
             try:
@@ -99,6 +105,18 @@ class Claims:
                 continue
             self.held[key] = self._claimed(row)
             yield item
+
+    def has_newcomers(self) -> bool:
+        """Whether the next row is of a job that nobody had begun. Looks for such now and then: they come first."""
+        now = time.monotonic()
+        are_suspects = self._has_suspects or any(row.attempts for row in self._unstarted[:1])
+        if self._newcomers or are_suspects or not self._look_at <= now < self._until:
+            return self._newcomers > 0
+        self._look_at = now + LOOK_SECONDS
+        with suppress(SuspectsAreNextError):  # they have time
+            found = self._claim(is_new=True)
+            self._newcomers, self._unstarted = len(found), [*found, *self._unstarted]
+        return self._newcomers > 0
 
     def lost(self) -> list[Hashable]:
         """Keys whose rows are not ours any more: cancelled, deleted, or taken over. May be called from another thread."""
@@ -113,12 +131,12 @@ class Claims:
             row = self._claimed(self._unstarted.pop())
             persistently(partial(hand_back, row))
 
-    def _claim(self) -> list[TargetResult]:
+    def _claim(self, *, is_new: bool = False) -> list[TargetResult]:
         """More rows, or none; a database that is away has none right now. Raises SuspectsAreNextError."""
         if self._has_suspects:  # they stay among themselves
             raise SuspectsAreNextError
         try:
-            return claim_targets(self.lease, may_be_suspects=not self.held)
+            return claim_targets(self.lease, may_be_suspects=not (self.held or is_new), is_new=is_new)
         except AWAY as error:
             log.warning("nothing could be claimed: %s", error)
             connection.close_if_unusable_or_obsolete()
@@ -135,16 +153,21 @@ class Claims:
         return Claimed(pk=row.pk, job_id=row.job_id, lease=self.lease, ai=row.job.ai)
 
 
-def claim_targets(lease: UUID, *, may_be_suspects: bool = True) -> list[TargetResult]:
-    """Take some rows of one job, or none. They are ours until LEASE has passed without a renewal.
+def claim_targets(lease: UUID, *, may_be_suspects: bool = True, is_new: bool = False) -> list[TargetResult]:
+    """Take some rows of one job, or none; with `is_new` of one that nobody has begun. They are ours until LEASE has passed
+    without a renewal.
 
     Raises SuspectsAreNextError, unless suspects may be taken.
     """
     now = clock.now()
+    jobs = ScanJob.objects.filter(state=JobState.QUEUED) if is_new else ScanJob.objects.filter(state__in=OPEN_JOB_STATES)
+    if is_new and not jobs.exists():
+        return []
     in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
-    jobs = ScanJob.objects.filter(is_waiting, state__in=OPEN_JOB_STATES).annotate(in_flight=in_flight)
-    for job in jobs.order_by("in_flight", F("claimed_at").asc(nulls_first=True), "created_at")[:_JOBS_TRIED]:
+    jobs = jobs.filter(is_waiting).annotate(in_flight=in_flight, owner_in_flight=_owner_in_flight(now))
+    first = ("owner_in_flight", "in_flight", F("claimed_at").asc(nulls_first=True), "created_at")
+    for job in jobs.order_by(*first)[:_JOBS_TRIED]:
         with transaction.atomic():
             waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may
             rows = _pick(_unlocked(waiting), ports=count_ports(job.ports))
@@ -210,6 +233,14 @@ def has_awaiting_summary() -> bool:
     return TargetResult.objects.filter(awaiting_summary(clock.now())).exists()
 
 
+def _owner_in_flight(now: datetime) -> Case:
+    """How many rows of a job's owner are under way. Jobs of nobody count as one owner's."""
+    held = TargetResult.objects.filter(state=TargetState.LEASED, lease_until__gte=now)
+    counts = held.order_by().values_list("job__owner").annotate(n=Count("pk"))
+    whens = (When(Q(owner=owner), then=Value(n)) for owner, n in counts)
+    return Case(*whens, default=Value(0), output_field=IntegerField())
+
+
 def _unlocked(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:
     """Skip what another worker is claiming right now; on SQLite the IMMEDIATE transaction has kept it out already."""
     if transaction.get_connection().features.has_select_for_update_skip_locked:
@@ -238,6 +269,7 @@ def _item(key: int, row: TargetResult) -> Item:
         key=key,
         target=target_from_spec(row.spec),
         ports=expand(row.job.ports),
+        group=row.job_id,
         known={ip_address(address): unpack_probes(probes) for address, probes in partial["addresses"].items()},
         notes=tuple(partial["notes"]),
     )

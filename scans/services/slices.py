@@ -65,7 +65,8 @@ def run_slice() -> int:
 def _work(claimed: claims.Claims, tools: Tools, control: _Control) -> int:
     finished = 0
     try:
-        for batch in pipeline.scan_in_batches(claimed.items(seconds=SLICE_SECONDS), tools, max_probes=WORK_PROBES):
+        items = claimed.items(seconds=SLICE_SECONDS)
+        for batch in pipeline.scan_in_batches(items, tools, max_probes=WORK_PROBES, is_urgent=claimed.has_newcomers):
             finished += _settle([(claimed.held.pop(key), result) for key, result in batch], control)
     except Exception as error:
         # Whoever is under way goes on at once with the next slice, not when the lease has run out. One of them may be to

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -193,6 +194,42 @@ def test_items_are_pulled_as_capacity_frees():
         most = max(most, pulled - finished)
     assert finished == 199
     assert most <= 20  # ten in the lanes, and at most as many waiting to be yielded
+
+
+def test_reports_leave_in_portions_so_that_more_is_looked_for_in_between(monkeypatch):
+    monkeypatch.setattr(pipeline, "MAX_AT_ONCE", 3)
+    with refusing("127.0.0.1") as port:
+        work = items(["127.0.0.1"] * 50, [port])
+        batches = list(pipeline.scan_in_batches(work, tools()))
+    assert max(map(len, batches)) <= 3
+    assert sorted(key for batch in batches for key, _ in batch) == list(range(50))
+
+
+def test_what_is_ready_of_several_groups_leaves_in_turns():
+    begun = datetime.now(UTC)
+    works = [
+        pipeline._Work(item=replace(item, group=group), started_at=begun)
+        for item, group in zip(items(["127.0.0.1"] * 6, [1]), "aaaabc", strict=True)
+    ]
+    assert [work.item.key for work in pipeline._in_turns(works)] == [0, 4, 5, 1, 2, 3]
+
+
+def test_an_urgent_item_is_pulled_although_there_is_no_room():
+    pulled = 0
+
+    def two(work: Sequence[Item]) -> Iterator[Item]:
+        nonlocal pulled
+        for item in work:
+            pulled += 1
+            yield item
+
+    with silent() as dark, refusing() as port:
+        slow, quick = items(["127.0.0.1"], [dark.port])[0], items(["127.0.0.1"] * 2, [port])[1]
+        kit = asking_for_ages(tools())
+        ready = pipeline.scan_in_batches(two([slow, quick]), kit, max_probes=1, is_urgent=lambda: pulled == 1)
+        assert [key for key, _ in next(ready)] == [1]
+        kit.stop.set()
+        assert [key for batch in ready for key, _ in batch] == [0]
 
 
 def asking_for_ages(kit: Tools) -> Tools:

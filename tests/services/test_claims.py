@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
@@ -68,6 +70,43 @@ def test_the_job_with_fewest_rows_in_flight_comes_first():
     claim()
     small = submit_scan(request("127.0.1.1"))
     assert [claimed.job_id for claimed in claim()] == [small.pk]
+
+
+@pytest.mark.django_db
+def test_owners_share_evenly_however_many_jobs_they_have():
+    many, one = (User.objects.create_user(name) for name in ("many", "one"))
+    asked = {"ports": tuple(range(1, 1025))}
+    for n in range(5):
+        submit_scan(request(f"127.0.{n}.0/28", owner=many.pk, **asked))
+    submit_scan(request("127.1.0.0/28", owner=one.pk, **asked))
+    submit_scan(request("127.2.0.0/28", **asked))
+    served = [ScanJob.objects.get(pk=claim()[0].job_id).owner for _ in range(9)]
+    assert Counter(served) == {many: 3, one: 3, None: 3}
+
+
+@pytest.mark.django_db
+def test_a_job_that_comes_while_a_slice_has_enough_to_do_goes_before_what_is_left(monkeypatch):
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0)
+    submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    items = held.items(seconds=PATIENCE)
+    assert next(items).target.text == "127.0.0.0"
+    assert not held.has_newcomers()
+    submit_scan(request("127.0.1.1"))
+    assert held.has_newcomers()
+    assert next(items).target.text == "127.0.1.1"
+    assert not held.has_newcomers()
+    assert next(items).target.text == "127.0.0.1"
+
+
+@pytest.mark.django_db
+def test_a_slice_whose_time_is_up_looks_for_nobody(monkeypatch):
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0)
+    held = claims.Claims(uuid4())
+    assert list(held.items(seconds=0)) == []
+    job = submit_scan(request("127.0.1.1"))
+    assert not held.has_newcomers()
+    assert job.targets.get().state == TargetState.PENDING
 
 
 @pytest.mark.django_db
