@@ -289,6 +289,11 @@ class AddressSerializer(PlaceSerializer):
     address = serializers.CharField()
     is_global = serializers.BooleanField()
     open_ports = serializers.ListField(child=serializers.IntegerField())
+    answers_everywhere = serializers.BooleanField(
+        allow_null=True,
+        help_text="Accepts connections on every port, so `open_ports` lists only those where a service was identified; "
+        "null: not asked",
+    )
     port_states = PortStatesSerializer()
     country_code = serializers.CharField(allow_null=True)
     organisation = serializers.CharField(allow_null=True)

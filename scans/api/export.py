@@ -17,7 +17,7 @@ CSV_COLUMNS = (
     "ordinal", "target", "ip_address", "addresses", "outcome", "error", "risk_level", "risk_score", "publicly_exposed",
     "open_ports", "findings", "country", "provider", "service_category", "risk_summary", "recommendation", "finished_at",
     "waived", "services", "certificates", "organisation", "asn", "network", "host_names", "cloud", "reputation", "sources",
-    "vulnerabilities", "end_of_life",
+    "vulnerabilities", "end_of_life", "answers_everywhere",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from scans.core.said import REPUTATION, in_words, speaking
 
 CSV_FIELDS = (
     "target", "ip_address", "outcome", "risk_level", "risk_score", "open_ports", "risk_summary", "services", "certificates",
-    "findings", "organisation", "asn", "network", "host_names", "cloud", "reputation", "sources",
+    "findings", "organisation", "asn", "network", "host_names", "cloud", "reputation", "sources", "answers_everywhere",
 )  # fmt: skip
 CLOUD_FACTS = ("cloud_provider", "cloud_service", "cloud_region")
 NDJSON_TYPE = "application/x-ndjson"
@@ -35,6 +35,7 @@ _CELLS: dict[str, Callable[[Result], Any]] = {
     "error": lambda result: result["error"]["detail"] if result["error"] else "",
     "publicly_exposed": lambda result: "yes" if result["publicly_exposed"] else "no",
     "open_ports": lambda result: " ".join(map(str, result["open_ports"])),
+    "answers_everywhere": lambda result: {True: "yes", False: "no", None: ""}[answers_everywhere(result)],
     "waived": lambda result: "; ".join(finding["title"] for finding in result["findings"] if finding.get("waiver")),
     "findings": lambda result: "; ".join(finding["title"] for finding in result["findings"]),
     "services": lambda result: "; ".join(_service_words(result)),
@@ -74,6 +75,12 @@ def json_text(document: Any) -> str:
 def inert(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula (ASVS 5.0, 1.2.10)."""
     return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\0")) else cell
+
+
+def answers_everywhere(result: Result) -> bool | None:
+    """Whether any of its addresses accepts connections on every port; None: none was asked."""
+    said = [address["answers_everywhere"] for address in result["addresses"] if address["answers_everywhere"] is not None]
+    return any(said) if said else None
 
 
 def _cell(result: Result, name: str) -> str:
@@ -158,6 +165,8 @@ def _write_table(results: Iterable[Result]) -> None:
         more = (
             f" and {len(result['open_ports']) - MAX_SHOWN_PORTS} more" if len(result["open_ports"]) > MAX_SHOWN_PORTS else ""
         )
+        if answers_everywhere(result):
+            shown = f"answers everywhere, identified: {shown or 'nothing'}"
         address = "" if result["ip_address"] == result["target"] else f" ({result['ip_address']})"
         print(f"{result['target']}{address}  {result['risk_level']}  {shown or 'no open port'}{more}")
         print(f"    {result['risk_summary']}", flush=True)

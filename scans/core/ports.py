@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from scans.core.types import ServiceState
 
 # The names are part of the wire format: clients show them beside the state.
 DEFAULT_SERVICES = {
@@ -183,6 +186,15 @@ def expand(text: str) -> tuple[int, ...]:
 def expand_all(texts: Iterable[str]) -> set[int]:
     """The ports of several lists; of equal ones, which the addresses of one host often have, only one is read."""
     return set().union(*map(expand, set(texts)))
+
+
+def telling_ports(address: Mapping[str, Any]) -> set[int]:
+    """What `AddressReport.telling_ports` is, of a stored address; one from before this was known has no such field."""
+    is_open = set(expand(address["port_states"]["open"]))
+    if not address.get("answers_everywhere"):
+        return is_open
+    services = address.get("services", ())
+    return is_open.intersection(s["port"] for s in services if s["state"] == ServiceState.IDENTIFIED)
 
 
 def count_ports(text: str) -> int:

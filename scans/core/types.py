@@ -321,10 +321,18 @@ class AddressReport:
     is_global: bool  # counts as public: reachable by anyone
     probes: tuple[Probe, ...]
     sources: tuple[SourceResult, ...] = ()
-    answers_everywhere: bool | None = None  # also on high ports at random; None: not asked, because few ports are open
+    answers_everywhere: bool | None = None  # also on high ports at random; None: not asked, as too few are open
     services: tuple[Service, ...] = ()  # ascending by port; of the first 32 open ports at most
     vulnerabilities: tuple[Vulnerability, ...] | None = None  # worst first; None: nobody was asked who could name any
     end_of_life: tuple[EndOfLife, ...] | None = None  # None: no version is known, or nothing that tells of releases is here
+
+    @property
+    def telling_ports(self) -> frozenset[int]:
+        """Open ports that tell of a service: all, or of a host that answers everywhere those where one was identified."""
+        is_open = frozenset(probe.port for probe in self.probes if probe.state is PortState.OPEN)
+        if not self.answers_everywhere:
+            return is_open
+        return is_open.intersection(s.port for s in self.services if s.state is ServiceState.IDENTIFIED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

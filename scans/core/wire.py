@@ -39,7 +39,7 @@ from typing import Any, Generic, TypeVar
 
 from scans.core.cloud_metadata import cloud_metadata
 from scans.core.fingerprint import PROTOCOLS
-from scans.core.ports import compact, count_ports, expand, expand_all, service_name
+from scans.core.ports import compact, count_ports, expand_all, service_name, telling_ports
 from scans.core.said import merged, service_category
 from scans.core.text import clean_text
 from scans.core.types import (
@@ -333,18 +333,19 @@ def wire_result(
 
     The first ten fields and `metadata` are those that clients of the original API know, with their names, types and
     nulls; the place of the middle four is both that of its earlier and of its later version. The rest is added.
-    The identity of a target with several addresses is that of the first; ports are merged over all of them.
+    The identity of a target with several addresses is that of the first; ports are merged over all of them. An open port
+    of a host that answers everywhere is listed only where a service was identified; `port_states` stays complete.
     """
     addresses = evidence["addresses"]
     port_states = _merged_states(addresses)
-    open_ports = list(expand(port_states["open"]))
+    open_ports = sorted(set[int]().union(*map(telling_ports, addresses)))
     sources = addresses[0]["sources"] if addresses else []
     identity = _identity(sources)
     place = {name: identity[name] for name in ("location", "country", "provider", "service_category")}
     return {
         "target": evidence["target"]["text"],
         "ip_address": addresses[0]["address"] if addresses else _literal_address(evidence["target"]["host"]),
-        "availability": bool(open_ports),
+        "availability": bool(port_states["open"]),
         "publicly_exposed": any(address["is_global"] and address["port_states"]["open"] for address in addresses),
         "open_ports": open_ports,
         "accessibility_tests": _accessibility_tests(addresses, port_states),
@@ -412,6 +413,9 @@ def _merged_states(addresses: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _accessibility_tests(addresses: Sequence[Mapping[str, Any]], port_states: Mapping[str, str]) -> list[Json]:
     """Every tested port up to 1,000 of them, above that only the open ones, at most 1,000 as well; ascending."""
+    if any(address.get("answers_everywhere") for address in addresses):
+        telling = set[int]().union(*map(telling_ports, addresses))
+        return [t for t in _made_tests(addresses, port_states) if t["state"] != PortState.OPEN or t["port"] in telling]
     if len(addresses) == 1:
         return _last_tests.of(addresses[0]["probes"], lambda: _made_tests(addresses, port_states))
     return _made_tests(addresses, port_states)
@@ -460,7 +464,8 @@ def _wire_address(address: Mapping[str, Any]) -> Json:
     return {
         "address": address["address"],
         "is_global": address["is_global"],
-        "open_ports": list(expand(address["port_states"]["open"])),
+        "open_ports": sorted(telling_ports(address)),
+        "answers_everywhere": address.get("answers_everywhere"),
         "port_states": address["port_states"],
         **_identity(address["sources"]),
         "services": [_wire_service(service) for service in address.get("services", ())],

@@ -44,6 +44,7 @@ COLUMNS: Mapping[str, Combinable] = {
     "organisation": _first_said("organisation"),
     "isp": KT(f"{FIRST}__sources__0__facts__isp"),
     "country": _first_said("country"),
+    "answers_everywhere": Case(When(**{f"{FIRST}__answers_everywhere": True}, then=Value(True)), default=Value(False)),
     "first_ports": Substr(KT(f"{FIRST}__port_states__open"), 1, MAX_PORTS_CHARS),
     "services": Cast(KT(f"{FIRST}__services"), TextField()),  # at most 64 kB of a row, some 3 as a rule
 }
@@ -137,6 +138,7 @@ class ListedTarget:
     organisation: str | None
     isp: str | None
     country: str | None
+    answers_everywhere: bool
     first_ports: str | None
     services: str | None  # as JSON
     port_states: str | None = None  # as JSON, if there are few enough for a strip

@@ -14,7 +14,7 @@ from scans.core.ports import service_name
 from scans.core.risk import Relief
 from scans.core.stored import UnreadableEvidenceError, stored_addresses
 from scans.core.text import clean_text
-from scans.core.types import AddressReport, Finding, PortState, Verdict
+from scans.core.types import AddressReport, Finding, Verdict
 from scans.models import TargetResult
 
 MAX_OFFERED = 40
@@ -89,7 +89,10 @@ class WhatIf:
 
 
 def what_if(row: TargetResult, asked: Sequence[str]) -> WhatIf | None:
-    """What closing ports would do to a host's verdict; None if it has no open port. `asked` is as a client wrote it."""
+    """What closing ports would do to a host's verdict; None if it has no open port, or none that tells of a service.
+
+    `asked` is as a client wrote it.
+    """
     if row.evidence is None or not row.open_ports:
         return None
     if row.open_ports > MAX_OPEN_PORTS:
@@ -100,7 +103,9 @@ def what_if(row: TargetResult, asked: Sequence[str]) -> WhatIf | None:
         return WhatIf()
     pack = risk_pack()
     now = risk.rate(risk.gather(addresses), pack)
-    open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
+    open_ports = {port for address in addresses for port in address.telling_ports}
+    if not open_ports:
+        return None
     chosen, ignored = _read(asked, open_ports)
     choices = _choices(addresses, now, open_ports, chosen)
     return WhatIf(

@@ -6,8 +6,9 @@
 
 - A target counts when its verdict is stored: the model's words, for which it may still wait, change no number.
 - Levels, ports, countries and sources count only where somebody looked; a refused or cancelled target was not rated.
-- A target that answers on more than MAX_PORTS ports answers on all of them: of its ports only those of the catalogue count,
-  so that one such host does not fill the table.
+- Of a host that is known to answer everywhere only ports with an identified service count. A target that answers on more
+  than MAX_PORTS ports likely answers on all of them: of its ports only those of the catalogue count, so that one such host
+  does not fill the table.
 - Deleting and purging leave the counts as they are: they say what was scanned on a day, and hold no address and no name.
 """
 
@@ -23,7 +24,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from scans.core.ports import catalogue, expand
+from scans.core.ports import catalogue, telling_ports
 from scans.core.types import SourceState
 from scans.models import EVERYBODY, NOBODY, CountKind, DailyCount, ScanJob, TargetResult, TargetState
 from scans.models.counts import MAX_VALUE_CHARS
@@ -100,7 +101,7 @@ def job_tally(job: ScanJob) -> Tally:
 
 
 def _counted_ports(addresses: list[Mapping[str, Any]]) -> set[int]:
-    ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
+    ports = {port for address in addresses for port in telling_ports(address)}
     return ports if len(ports) <= MAX_PORTS else ports & catalogue().keys()
 
 

@@ -70,6 +70,12 @@ def listed_probes(address: Json, addresses: int) -> list[ProbeRow]:
 
 
 @register.filter
+def answers_everywhere(addresses: Iterable[Json]) -> bool:
+    """Whether one of them accepts connections on every port."""
+    return any(address.get("answers_everywhere") for address in addresses)
+
+
+@register.filter
 def open_count(address: Json) -> int:
     """How many ports are open; of more than a thousand the evidence lists only the first."""
     return count_ports(address["port_states"]["open"])

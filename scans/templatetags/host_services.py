@@ -66,11 +66,14 @@ class Validity:
 
 @register.simple_tag
 def service_rows(address: Json, result: Json) -> list[ServiceRow]:
-    """The open ports in order: all that were asked, and of the others as many as fit on a page of so many addresses."""
+    """The open ports in order: all that were asked, and of the others as many as fit on a page of so many addresses.
+
+    Of a host that answers everywhere no others: nothing is known to be there.
+    """
     seen = next(wired for wired in result["addresses"] if wired["address"] == address["address"])
     asked = {service["port"]: service for service in seen["services"]}
     latency = {port: ms for port, state, _, _, ms in address["probes"] if state == PortState.OPEN}
-    others = [port for port in latency if port not in asked]
+    others = [port for port in latency if port not in asked and not seen["answers_everywhere"]]
     room = max(0, MAX_ROWS // len(result["addresses"]) - len(asked))
     detailed = [port for port, said in sorted(asked.items()) if any(said[name] for name in DETAILS)]
     folded = frozenset(detailed[: MAX_FOLDS // len(result["addresses"])])

@@ -122,6 +122,8 @@ def _look(state: str) -> str:
 def _open_ports(row: ListedTarget) -> str:
     if not row.open_ports:
         return "none open"
+    if row.answers_everywhere:
+        return "the first address answers everywhere" if row.second_address else "answers everywhere"
     if row.second_address:
         return f"{row.open_ports} open on several addresses"
     few = _first_ports(row.first_ports or "")

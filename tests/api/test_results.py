@@ -185,6 +185,17 @@ def test_the_csv_export_says_what_was_found_and_until_when_certificates_hold(cli
     assert row["services"] == "127.66.0.1 port 22 SSH; 127.66.0.2 port 22 SSH"
 
 
+def test_the_csv_export_says_of_whom_it_is_known_whether_it_answers_everywhere(client):
+    ports, job = range(1, 65536), make_job("127.66.0.1", "127.66.0.2", "127.66.0.3")
+    seen = make_address(open_ports=ports, ports=ports, services=[make_service(22, "SSH")])
+    for ordinal, (answer, found) in enumerate(
+        [(True, seen), (False, make_address(open_ports=[22])), (None, make_address())]
+    ):
+        make_result(make_report(f"127.66.0.{ordinal + 1}", replace(found, answers_everywhere=answer)), job=job)
+    rows = csv.DictReader(io.StringIO(exported(client, job, "csv"), newline=""))
+    assert [(row["answers_everywhere"], row["open_ports"]) for row in rows] == [("yes", "22"), ("no", "22"), ("", "")]
+
+
 def test_the_csv_export_says_who_it_is_and_what_is_known_against_it(client):
     cloud = {"cloud_provider": "Example", "cloud_region": "eu-1"}
     named = Facts(network="127.66.0.0/16", host_names=("a.invalid", "b.invalid"), **cloud)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -276,6 +279,24 @@ def test_the_table_names_what_said_what_it_is(capsys):
     shown = capsys.readouterr().out
     assert f"{server.port}/SSH(OpenSSH-9.2p1)" in shown
     assert f"{quiet}/unknown" in shown
+
+
+def test_of_a_host_that_answers_everywhere_table_and_csv_say_so_and_name_what_said_what_it_is(monkeypatch, capsys):
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(saying(SSH)))
+        quiet = stack.enter_context(listening())
+        monkeypatch.setattr("scans.core.probe.controls.HIGH_PORTS", [stack.enter_context(listening()) for _ in range(4)])
+        report = scan("127.0.0.1", server.port, quiet, kit=tools(seconds=0.7))
+    result = served(report)
+    assert result["open_ports"] == [server.port]
+    assert [test["port"] for test in result["accessibility_tests"]] == [server.port]
+    assert {port for finding in report.verdict.findings for port in finding.ports} == {server.port}
+    WRITERS["table"]([result])
+    shown = f"answers everywhere, identified: {server.port}/SSH(OpenSSH-9.2p1)"
+    assert capsys.readouterr().out.splitlines()[0] == f"127.0.0.1  low  {shown}"
+    WRITERS["csv"]([result])
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
+    assert (row["answers_everywhere"], row["open_ports"]) == ("yes", str(server.port))
 
 
 def test_the_stage_is_on_unless_the_environment_says_otherwise():

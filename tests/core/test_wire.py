@@ -169,7 +169,8 @@ def test_a_scanned_host_in_full():
         "port_states": PORT_STATES,
         "addresses": [
             {
-                "address": "192.0.2.1", "is_global": True, "open_ports": [22, 5432], "port_states": PORT_STATES,
+                "address": "192.0.2.1", "is_global": True, "open_ports": [22, 5432], "answers_everywhere": None,
+                "port_states": PORT_STATES,
                 "location": "Frankfurt, Hesse", "country": "Germany", "provider": "Example ISP",
                 "service_category": "Hosting Provider", "country_code": "DE", "organisation": "Example Org",
                 "asn": 64500, "as_name": "EXAMPLE", "network": None, "host_names": None, "abuse_contact": None,
@@ -338,6 +339,37 @@ def test_above_that_only_the_open_ones_are_and_the_states_stay_complete():
     assert len(evidence_dict(full)["addresses"][0]["probes"]) == 2
     assert result["port_states"]["closed"].count(",") == 32766
     assert result["port_states"]["filtered"].startswith("3,5,7,")
+
+
+def everywhere(found: AddressReport, *services: Service) -> AddressReport:
+    return replace(found, answers_everywhere=True, services=services)
+
+
+def test_of_a_host_that_answers_everywhere_only_identified_services_are_listed_and_the_states_stay_complete():
+    full = report(everywhere(address(open=tuple(range(1, 65536))), HTTPS, SILENT))
+    result = served(full)
+    assert (result["availability"], result["publicly_exposed"]) == (True, True)
+    assert result["open_ports"] == result["addresses"][0]["open_ports"] == [443]
+    assert [test["port"] for test in result["accessibility_tests"]] == [443]
+    assert result["port_states"]["open"] == "1-65535"
+    assert result["addresses"][0]["answers_everywhere"] is True
+    assert len(json.dumps(result)) < 20_000
+
+
+def test_ports_of_another_address_are_listed_beside_one_that_answers_everywhere():
+    result = served(
+        report(everywhere(address(open=(22, 80), closed=(25,))), address("2001:db8::1", open=(22,), closed=(80,)))
+    )
+    assert result["open_ports"] == [22]
+    assert [test["port"] for test in result["accessibility_tests"]] == [22, 25]
+    assert [seen["answers_everywhere"] for seen in result["addresses"]] == [True, None]
+
+
+def test_a_row_from_before_it_was_known_who_answers_everywhere_lists_all_that_is_open():
+    parts = (evidence_dict(REPORTS["open"]), verdict_dict(REPORTS["open"].verdict), summary_dict(REPORTS["open"].summary))
+    del parts[0]["addresses"][0]["answers_everywhere"]
+    result = wire_result(*parts)
+    assert (result["open_ports"], result["addresses"][0]["answers_everywhere"]) == ([22, 5432], None)
 
 
 def test_listed_ports_are_counted_over_all_addresses():

@@ -63,6 +63,26 @@ def test_the_verdict_names_level_reasons_doubt_and_figures(text):
     assert "Sources answered 1 of 1 asked" in words
 
 
+def test_a_host_that_answers_everywhere_is_said_to_and_lists_only_the_ports_that_were_asked(page, text):
+    ports = range(1, 65536)
+    services = [make_service(22, "SSH"), make_service(443)]
+    seen = make_address(open_ports=ports, ports=ports, services=services)
+    row = make_result(make_report("127.66.0.1", replace(seen, answers_everywhere=True)))
+    words = text(row)
+    assert "Low SSH reachable on 22" in words
+    assert "Open ports 65535 seen: answers everywhere" in words
+    assert "An open port counts only where a service said what it is: 1 of 65535." in words
+    assert "it accepts connections on every port. Here are those that were asked what they are" in words
+    assert "PostgreSQL by custom" not in words
+    bare = make_result(
+        make_report("127.66.0.2", replace(make_address("127.66.0.2", open_ports=[80]), answers_everywhere=True))
+    )
+    assert "A service stands here once one says what it is." in text(bare)
+    assert "No open port was seen" not in text(bare)
+    ordinary = text(make_result(make_report("127.66.0.3", make_address("127.66.0.3", open_ports=[80]))))
+    assert "answers everywhere" not in ordinary
+
+
 def test_the_points_of_the_findings_add_up_to_the_score(page, text):
     row = make_result(make_report("127.66.0.1", make_address(open_ports=[22, 6379])))
     points = [int(n) for n in re.findall(r'finding__points"><b>(\d+)</b>', page(row))]

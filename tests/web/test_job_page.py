@@ -157,6 +157,21 @@ def test_a_level_is_a_word_and_a_shape_before_it_is_a_colour(client):
         assert f'<symbol id="i-{shape}"' in page
 
 
+def test_a_row_says_that_a_host_answers_everywhere(client):
+    job = make_job("127.66.0.1", "127.66.0.2", "two.invalid", "127.66.0.4")
+    answers = {"127.66.0.1": True, "127.66.0.2": False, "127.66.0.4": None}
+    for text, answer in answers.items():
+        make_result(make_report(text, replace(make_address(text, open_ports=[22, 80]), answers_everywhere=answer)), job=job)
+    two = [replace(make_address("127.66.0.1", open_ports=[22]), answers_everywhere=True), make_address("127.66.0.2")]
+    make_result(make_report("two.invalid", *two), job=job)
+    words = " ".join(rows_in(page_of(client, job)))
+    assert words.count("everywhere") == 2
+    assert "127.66.0.1 answers everywhere" in words
+    assert "127.66.0.1 and more the first address answers everywhere" in words
+    assert "127.66.0.2 22, 80" in words
+    assert "127.66.0.4 22, 80" in words
+
+
 def test_the_strip_says_in_words_what_it_draws(client):
     job = make_job("127.66.0.1")
     make_result(make_report("127.66.0.1", make_address(open_ports=[22, 80], filtered=[25])), job=job)
@@ -503,7 +518,8 @@ def test_every_word_of_a_row_is_escaped():
     row = {
         "ordinal": 0, "state": TargetState.DONE, "error_code": "", "target": evil, "ip_address": f"{evil}6",
         "risk_level": "high", "open_ports": 3, "worst_finding": evil, "answered": 2, "tested": 3, "second_address": None,
-        "organisation": evil, "isp": None, "country": evil, "first_ports": evil, "services": json.dumps([service]),
+        "organisation": evil, "isp": None, "country": evil, "answers_everywhere": False, "first_ports": evil,
+        "services": json.dumps([service]),
         "port_states": json.dumps({"open": "22", evil: "80,443"}),
     }  # fmt: skip
     rows = [ListedTarget(**row, error=error) for error in (None, evil)]

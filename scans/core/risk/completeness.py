@@ -60,7 +60,11 @@ def port_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
             if ports := [probe.port for probe in address.probes if probe.state is state]:
                 doubts.append(f"{where}{len(ports)} of {len(address.probes)} ports {words} ({port_list(ports)}).")
         if address.answers_everywhere:
-            doubts.append(f"{where}every port accepts connections, also those nobody uses: open says nothing of a service.")
+            count, telling = sum(probe.state is PortState.OPEN for probe in address.probes), len(address.telling_ports)
+            doubts.append(
+                f"{where}{'the' if where else 'The'} host answers everywhere: every port accepts connections, also those "
+                f"nobody uses. An open port counts only where a service said what it is: {telling} of {count}."
+            )
         elif (count := sum(probe.state is PortState.OPEN for probe in address.probes)) > MANY_OPEN_PORTS:
             doubts.append(f"{where}{count} ports are open: the host may accept connections on every port.")
     return tuple(doubts)
@@ -72,6 +76,8 @@ def service_doubts(addresses: Sequence[AddressReport]) -> tuple[str, ...]:
     for address in addresses:
         known = {service.port for service in address.services if service.state is ServiceState.IDENTIFIED}
         is_open = [probe.port for probe in address.probes if probe.state is PortState.OPEN]
+        if address.answers_everywhere:
+            continue  # said of all ports already
         if address.services and (unknown := [port for port in is_open if port not in known]):
             where = f"On {address.address}, " if len(addresses) > 1 else ""
             words = "open ports did not say what they are"

@@ -3,6 +3,8 @@
 A target with several addresses is rated as one. Its ports are those open on any of its addresses, each counted
 once; its public ports are those open on a public address. Points come from the first, floors from the second.
 Both only grow when an address is added or becomes public, so the rating of the whole is monotone, too.
+
+Of a host that accepts connections on every port an open one is no evidence of a service, unless one was identified there.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scans.core.risk.completeness import ANSWERED_STATES, completeness
+from scans.core.risk.completeness import completeness
 from scans.core.risk.fact import Fact
 from scans.core.risk.reputation import reputation_facts
 from scans.core.risk.services import service_facts
@@ -47,13 +49,13 @@ def gather(addresses: Sequence[AddressReport]) -> RiskEvidence:
 
 
 def _is_observed(address: AddressReport) -> bool:
-    """An old answer counts where a rule fires on it, and is no observation by itself."""
-    answered = any(probe.state in ANSWERED_STATES for probe in address.probes)
+    """An old answer counts where a rule fires on it, and is no observation by itself; nor is what accepts everything."""
+    answered = any(probe.state is PortState.CLOSED for probe in address.probes) or bool(address.telling_ports)
     return answered or any(result.state is SourceState.OK for result in address.sources)
 
 
 def _observed(addresses: Sequence[AddressReport]) -> Observed:
-    open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
+    open_ports = {port for address in addresses for port in address.telling_ports}
     services = [service for address in addresses for service in address.services]
     facts = {**reputation_facts(addresses), **service_facts(services), **weakness_facts(addresses)}
     return Observed(ports=tuple(sorted(open_ports)), facts=facts)

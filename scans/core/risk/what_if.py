@@ -37,7 +37,7 @@ def rate_closed(addresses: Sequence[AddressReport], ports: Collection[int], pack
 
 def best_relief(addresses: Sequence[AddressReport], now: Verdict, pack: Pack | None = None) -> Relief | None:
     """The one port whose closing lowers the verdict most; None if none does, or if there are too many to try."""
-    open_ports = {probe.port for address in addresses for probe in address.probes if probe.state is PortState.OPEN}
+    open_ports = {port for address in addresses for port in address.telling_ports}
     if not open_ports or len(open_ports) > MAX_TRIED_PORTS:
         return None
     candidates = by_weight(open_ports, addresses, now)[:MAX_CANDIDATES]

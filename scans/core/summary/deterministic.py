@@ -54,7 +54,8 @@ def _summary(text: str, recommendation: str | None) -> Summary:
 def _observations(addresses: Sequence[AddressReport], level: Level, reasons: Sequence[Finding]) -> list[str]:
     coverage = _coverage(addresses)
     if level is Level.UNKNOWN:
-        return [f"Nothing was observed: {_silence(addresses) or 'no port was probed'}. This is not a low risk."]
+        why = "; ".join(filter(None, (_everywhere(addresses), _silence(addresses)))) or "no port was probed"
+        return [f"Nothing was observed: {why}. This is not a low risk."]
     if reasons:
         return [f"{level.capitalize()}: {'; '.join(map(_reason, reasons))}.", f"{_capital(coverage)}."]
     return [f"{_capital(coverage)}. Not a promise of safety."]
@@ -99,7 +100,17 @@ def _coverage(addresses: Sequence[AddressReport]) -> str:
     closed = "" if PortState.OPEN in states else ", all closed"
     rest = f"; {_silence(addresses)}" if answered < len(states) else ""
     what = "ports" if len(addresses) == 1 else "probes"
-    return f"{answered} of {len(states)} {what} answered{closed}{rest}"
+    everywhere = f"; {_everywhere(addresses)}" if _everywhere(addresses) else ""
+    return f"{answered} of {len(states)} {what} answered{closed}{rest}{everywhere}"
+
+
+def _everywhere(addresses: Sequence[AddressReport]) -> str:
+    """Who accepts connections on every port, as a clause; "" if nobody does."""
+    count = sum(bool(address.answers_everywhere) for address in addresses)
+    if not count:
+        return ""
+    who = "the host answers" if len(addresses) == 1 else f"{count} of {len(addresses)} addresses answer"
+    return f"{who} everywhere, so an open port alone shows no service"
 
 
 def _silence(addresses: Sequence[AddressReport]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scans.core.ports import expand, service_name
+from scans.core.ports import expand, service_name, telling_ports
 from scans.core.risk.words import port_list, service_list
 from scans.core.text import clean_text
 from scans.core.types import Level, ServiceState, SourceState
@@ -92,7 +92,7 @@ def facts_for(evidence: Mapping[str, Any], verdict: Mapping[str, Any]) -> ModelF
         "facts": [{"id": number, **statement} for number, statement in numbered.items()],
     }
     trusted_text = json.dumps({**trusted, "facts": statements}, ensure_ascii=False, sort_keys=True)
-    ports = {port for address in addresses for port in expand(address["port_states"]["open"])}
+    ports = {port for address in addresses for port in telling_ports(address)}
     untrusted = {"untrusted_observations": observations}
     bare_text = CVE.sub(" ", RULE_ID.sub(" ", trusted_text))  # whose numbers are no numbers of the target
     return ModelFacts(
@@ -134,11 +134,13 @@ def _sayings(observations: Iterable[Mapping[str, object]]) -> Iterator[str]:
 def _address(address: Mapping[str, Any]) -> dict[str, object]:
     """What one address showed, without the address."""
     ports = {state: tuple(expand(text)) for state, text in address["port_states"].items()}
+    telling = sorted(telling_ports(address))
     counts = {f"ports_{state}": len(found) for state, found in ports.items() if found and state != "open"}
     return {
         "is_public": address["is_global"],
-        "open_ports": port_list(ports["open"]) or "none",
-        "usual_services": service_list(ports["open"]) or "none",
+        "open_ports": port_list(telling) or "none",
+        "usual_services": service_list(telling) or "none",
+        **({"answers_everywhere": True} if address.get("answers_everywhere") else {}),
         **counts,
     }
 

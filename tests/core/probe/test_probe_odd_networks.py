@@ -39,6 +39,26 @@ def test_a_host_with_few_open_ports_is_not_asked():
     assert engine.stats.sent == 2
 
 
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_host_of_which_all_of_a_few_ports_are_open_is_asked_and_an_ordinary_one_is_cleared(count):
+    with ExitStack() as stack:
+        ports = [stack.enter_context(listening("127.66.14.9")) for _ in range(count)]
+        engine = engine_for(plan(ports, address="127.66.14.9"))
+        found = collect(engine)["host"]
+    assert found.answers_everywhere is False
+    assert engine.stats.sent == count + CONTROL_COUNT
+    assert states(found) == dict.fromkeys(ports, "open")
+
+
+def test_two_ports_are_enough_to_tell_a_host_that_answers_everywhere(monkeypatch):
+    with ExitStack() as stack:
+        ports = [stack.enter_context(listening("127.66.14.10")) for _ in range(2 + CONTROL_COUNT)]
+        monkeypatch.setattr("scans.core.probe.controls.HIGH_PORTS", ports[2:])
+        found = probe(plan(ports[:2], address="127.66.14.10"))["host"]
+    assert found.answers_everywhere is True
+    assert states(found) == dict.fromkeys(ports[:2], "open")
+
+
 def test_a_host_whose_every_port_is_open_answers_everywhere(monkeypatch):
     with ExitStack() as stack:
         ports = [stack.enter_context(listening("127.66.14.3")) for _ in range(12 + CONTROL_COUNT)]
@@ -71,8 +91,24 @@ def test_where_every_port_is_planned_the_planned_ones_decide():
     assert control_ports(range(1, 65536)) == ()
     assert answers_everywhere((), open_count=65_000, asked_count=65_535)
     assert not answers_everywhere((), open_count=40_000, asked_count=65_535)
-    assert not is_suspicious(open_count=9, asked_count=9)
     assert not is_suspicious(open_count=400, asked_count=1000)
+
+
+@pytest.mark.parametrize(
+    ("open_count", "asked_count", "asks"),
+    [
+        (1, 1, False),
+        (2, 2, True),
+        (1, 2, False),
+        (9, 9, True),
+        (9, 10, False),
+        (10, 10, True),
+        (10, 20, True),
+        (10, 21, False),
+    ],
+)
+def test_many_open_ports_or_all_of_a_few_are_worth_the_question(open_count, asked_count, asks):
+    assert is_suspicious(open_count=open_count, asked_count=asked_count) is asks
 
 
 def test_the_report_says_that_a_host_answers_everywhere_and_only_then():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -11,7 +12,17 @@ from scans.core.risk import gather, rate
 from scans.core.risk.evidence import Fact
 from scans.core.risk.levels import rank
 from scans.core.risk.words import port_list, service_list
-from scans.core.types import AddressReport, Facts, Level, PortState, Probe, SourceResult, SourceState
+from scans.core.types import (
+    AddressReport,
+    Facts,
+    Level,
+    PortState,
+    Probe,
+    Service,
+    ServiceState,
+    SourceResult,
+    SourceState,
+)
 
 
 def address(text="192.0.2.1", *, is_global=True, sources=(), **ports: tuple[int, ...]) -> AddressReport:
@@ -194,6 +205,36 @@ def test_a_hostile_reason_is_cleaned_and_capped():
 def test_a_host_that_answers_on_every_port_is_named_as_doubtful():
     doubts = gather([address(open=tuple(range(1, 65536)))]).completeness.doubts
     assert doubts == ("65535 ports are open: the host may accept connections on every port.",)
+
+
+def test_a_port_of_a_host_that_answers_everywhere_counts_only_with_an_identified_service():
+    services = [
+        Service(port=22, state=ServiceState.IDENTIFIED, protocol="SSH"),
+        Service(port=6379, state=ServiceState.SILENT),
+        Service(port=8080, state=ServiceState.UNRECOGNISED),
+    ]
+    seen = replace(address(open=(22, 3306, 6379, 8080)), services=tuple(services))
+    assert rate(gather([seen])).level is Level.HIGH
+    evidence = gather([replace(seen, answers_everywhere=True)])
+    assert (evidence.everywhere.ports, evidence.public.ports) == ((22,), (22,))
+    assert rate(evidence).level is Level.LOW
+    assert evidence.completeness.doubts == (
+        "The host answers everywhere: every port accepts connections, also those nobody uses. "
+        "An open port counts only where a service said what it is: 1 of 4.",
+    )
+
+
+def test_a_service_that_says_what_it_is_weighs_as_much_on_a_host_that_answers_everywhere():
+    redis = Service(port=6379, state=ServiceState.IDENTIFIED, protocol="Redis", access="PING answered PONG")
+    seen = replace(address(open=(6379,)), services=(redis,))
+    assert rate(gather([replace(seen, answers_everywhere=True)])).findings == rate(gather([seen])).findings
+
+
+def test_accepting_everything_is_no_observation():
+    everywhere = replace(address(open=(80, 443, 3306)), answers_everywhere=True)
+    assert rate(gather([everywhere])).level is Level.UNKNOWN
+    assert rate(gather([replace(everywhere, sources=(source(),))])).level is Level.LOW
+    assert rate(gather([everywhere, address("2001:db8::1", closed=(80,))])).level is Level.LOW
 
 
 def test_lists_are_cut_where_nobody_reads_on():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -15,6 +16,8 @@ from scans.core.types import (
     Facts,
     PortState,
     Probe,
+    Service,
+    ServiceState,
     SourceResult,
     SourceState,
     Summary,
@@ -135,6 +138,21 @@ def test_silent_ports_beside_a_source_that_knows_nothing_are_no_observation():
 def test_a_failed_look_up_is_named_in_one_clause_whatever_the_level(ports):
     limited = SourceResult(source="ip-api", state=SourceState.RATE_LIMITED, reason="HTTP 429")
     assert summary(address(sources=[limited], **ports)).text.endswith(" ip-api could not be asked: HTTP 429.")
+
+
+def test_a_host_that_answers_everywhere_is_said_to_and_its_ports_are_no_reasons():
+    seen = replace(address(open=(80, 443, 3306)), answers_everywhere=True)
+    assert summary(seen).text == (
+        "Nothing was observed: the host answers everywhere, so an open port alone shows no service. This is not a low risk."
+    )
+    ssh = Service(port=22, state=ServiceState.IDENTIFIED, protocol="SSH")
+    known = replace(address(open=(22, 443, 3306)), answers_everywhere=True, services=(ssh,))
+    assert "SSH" in summary(known).text
+    assert "3306" not in summary(known).text
+    assert summary(known).text.endswith(
+        "3 of 3 ports answered; the host answers everywhere, so an open port alone shows no service."
+    )
+    assert "1 of 2 addresses answer everywhere" in summary(seen, address("2001:db8::1", open=(22,))).text
 
 
 def test_the_same_report_gives_the_same_words():

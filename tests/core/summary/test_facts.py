@@ -55,9 +55,9 @@ def facts(*sources: SourceResult, **ports: tuple[int, ...]) -> ModelFacts:
     return facts_for(evidence_dict(report), verdict_dict(verdict))
 
 
-def service_facts_of(*services: Service) -> dict:
+def service_facts_of(*services: Service, **known: bool) -> dict:
     probes = tuple(Probe(service.port, PortState.OPEN, "", 1, None) for service in services)
-    address = AddressReport(address=ip_address("203.0.113.77"), is_global=True, probes=probes, services=services)
+    address = AddressReport(address=ip_address("203.0.113.77"), is_global=True, probes=probes, services=services, **known)
     target = Target(kind=TargetKind.IP, text="203.0.113.77", host="203.0.113.77", address=address.address)
     verdict = rate(gather((address,)))
     report = Report(
@@ -106,6 +106,14 @@ def test_a_port_that_did_not_answer_is_counted_and_not_named():
     found = facts(open=(22,), filtered=(3306, 1433), closed=(8443,))
     assert not {3306, 1433, 8443} & found.numbers
     assert '"ports_filtered": 2' in found.text
+
+
+def test_of_a_host_that_answers_everywhere_only_ports_with_an_identified_service_may_be_named():
+    ssh = Service(port=22, state=ServiceState.IDENTIFIED, protocol="SSH")
+    found = service_facts_of(ssh, Service(port=3306, state=ServiceState.SILENT), answers_everywhere=True)
+    (stated,) = [fact for fact in found["facts"] if "open_ports" in fact]
+    assert (stated["answers_everywhere"], stated["open_ports"], stated["usual_services"]) == (True, "22", "SSH")
+    assert "3306" not in json.dumps(found)
 
 
 def test_what_a_service_said_stands_apart_and_widens_nothing():
