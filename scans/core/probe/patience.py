@@ -5,7 +5,8 @@ Both follow from what the answers so far say about the path, of this host and of
 - Waiting: RFC 6298's smoothed round trip plus four deviations, the larger of host and crowd, because a host's own estimate
   is too tight while our burst is still queueing somewhere: on a path of 80 ms that delayed every answer of a later burst.
 - Asking again: from here and not by the kernel, which would wait 1 s. Silence is believed when the chance that every attempt
-  was lost is below 1 in 100,000, judging by the loss measured.
+  was lost is below 1 in 100,000, judging by the loss measured, up to 27 %. Of few answers none of which was late nothing is
+  concluded: to doubt them would make every small scan of a clean network wait longer.
 - Both at once: a port is asked again while its earlier attempts linger, and any answer counts, to whichever it is. So asking
   again may come soon, a little after answers usually come, and what is slow is not taken for lost. Only after the last
   attempt must there be time enough for every answer.
@@ -31,8 +32,11 @@ MEASURED_ALL, MEASURED_EVERY = 64, 8  # after so many answers one of a few is me
 AGE_SECONDS = 0.25
 ACCEPTED_MISS = 1e-5
 NEGLIGIBLE_LOSS = 0.002
-ENOUGH_ANSWERS = 50  # before that, a loss is an anecdote
-MOST_ATTEMPTS = 5
+ENOUGH_ANSWERS = 50  # before that, the loss of one host is an anecdote
+PRESUMED_ANSWERS = 20  # while all hosts together gave too few, the loss is taken as if so many more had come at once
+MOST_ATTEMPTS = 9  # enough for 27 % lost
+# Where answers take so long, no more: one port must not need longer than a slice of a scan, 15 s (docs/decisions/0004).
+SLOW_SECONDS, MOST_SLOW_ATTEMPTS = 1.0, 5
 
 
 class PathEstimate:
@@ -116,7 +120,12 @@ def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, is_la
 
 def attempts_needed(host: PathEstimate, crowd: PathEstimate, *, at_least: int) -> int:
     """After how many unanswered attempts silence is believed."""
-    loss = min(max(host.loss, crowd.loss), 0.9)
+    if crowd.late and crowd.answers < ENOUGH_ANSWERS:
+        loss = crowd.late / (crowd.answers + PRESUMED_ANSWERS)
+    else:
+        loss = min(max(host.loss, crowd.loss), 0.9)
     if loss <= NEGLIGIBLE_LOSS:
         return at_least
-    return max(at_least, min(MOST_ATTEMPTS, math.ceil(math.log(ACCEPTED_MISS) / math.log(loss))))
+    is_slow = max(host.timeout_seconds, crowd.timeout_seconds) > SLOW_SECONDS
+    most = MOST_SLOW_ATTEMPTS if is_slow else MOST_ATTEMPTS
+    return max(at_least, min(most, math.ceil(math.log(ACCEPTED_MISS) / math.log(loss))))

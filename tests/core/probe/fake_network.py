@@ -2,6 +2,7 @@
 
 The script is a function of (address, port, now) and returns when the answer comes and which errno connect() has then: 0
 for an open port, ECONNREFUSED for a closed one, None for silence. Each system call costs a little of the clock's time.
+Where `denies` returns an errno, the machine itself does not even begin the connection.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class FakeNetwork:
     def __init__(self, script: Script, *, most_sockets: int = 1 << 30) -> None:
         self.now = 1000.0
         self.script = script
+        self.denies: Callable[[str], int] = lambda host: 0
         self.most_sockets = most_sockets
         self.sockets: dict[int, FakeSocket] = {}
         self.events: list[tuple[float, int, int]] = []  # when, descriptor, which of its connections
@@ -101,6 +103,8 @@ class FakeSocket:
     def connect_ex(self, address: tuple) -> int:
         world = self.world
         if self.target is None:
+            if error := world.denies(address[0]):
+                return error
             self._begin(*address[:2])
             return errno.EINPROGRESS
         if world.now < self.answers_at:

@@ -6,12 +6,16 @@ Nothing here leaves the namespace: it has no interface but its loopback.
 from __future__ import annotations
 
 import json
+import select
+import socket
 import subprocess
 from ipaddress import ip_address
 
 from scans.core.options import ProbeOptions
 from scans.core.probe import HostPlan, ProbeEngine
 from scans.core.probe import engine as engine_module
+from scans.core.probe.network import KERNEL
+from scans.core.probe.sockets import SocketPool
 from tests.servers import listening
 
 RULES = """
@@ -43,9 +47,23 @@ def main() -> None:
         found |= scan(
             {"192.0.2.1": [80], "192.0.2.2": [80], "192.0.2.3": [80], "2001:db8::1": [80], "fe80::1%nowhere": [80]}
         )
+    found |= {"parked": {port: parked_after(port) for port in (1002, 1004)}}
     subprocess.run(["sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1"], check=True)
     found |= {f"disabled {address}": ports for address, ports in scan({"::1": [80]}).items()}
     print(json.dumps({"found": found}))
+
+
+def parked_after(port: int) -> int:
+    """How many sockets are parked once one was given up whose error queue holds what came from that port."""
+    with select.epoll() as epoll:
+        pool = SocketPool(KERNEL, epoll, most_open=1)
+        flight = pool.make(socket.AF_INET)
+        flight.connect(("127.0.0.1", port))  # inside which the message comes
+        pool.watch(flight)
+        pool.recycle(flight)
+        parked = len(pool.parked[socket.AF_INET])
+        pool.close()
+    return parked
 
 
 def scan(plans: dict[str, list[int]]) -> dict[str, dict[int, list[object]]]:

@@ -53,6 +53,10 @@ def test_the_ports_probed_on_the_same_sockets_afterwards_are_not_confused(found,
     assert {tuple(found[address][str(port)]) for port in range(2000, 2200)} == {("closed", "conn-refused", 1)}
 
 
+def test_a_socket_given_up_is_used_again_unless_a_message_is_left_in_its_error_queue(found):
+    assert found["parked"] == {"1002": 0, "1004": 1}
+
+
 def test_no_route_is_unreachable_and_what_the_machine_forbids_is_an_error(found):
     assert found["192.0.2.3"]["80"] == found["2001:db8::1"]["80"] == ["unreachable", "no-route", 1]
     assert found["192.0.2.2"]["80"] == ["unreachable", "no-route", 1]

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scans.core.probe import HostPlan
 from scans.core.probe.host import Host
 from scans.core.probe.pacing import TokenBucket
-from scans.core.probe.patience import MOST_SECONDS, PathEstimate, attempts_needed, wait_seconds
+from scans.core.probe.patience import (
+    ACCEPTED_MISS,
+    ENOUGH_ANSWERS,
+    MOST_ATTEMPTS,
+    MOST_SECONDS,
+    PathEstimate,
+    attempts_needed,
+    wait_seconds,
+)
 from scans.core.probe.rotation import Rotation
 from scans.core.probe.sockets import icmp_reason
 from scans.core.probe.wheel import TICKS_PER_SECOND, TimerWheel
@@ -168,12 +176,23 @@ def test_an_answer_the_kernel_may_have_asked_for_again_is_not_measured():
     assert not path(1.02, 2.5).is_known
 
 
-@pytest.mark.parametrize(("lost", "attempts"), [(0, 2), (1, 2), (15, 3), (40, 4), (100, 5), (900, 5), (1000, 5)])
-def test_more_loss_needs_more_attempts_and_five_at_most(lost, attempts):
+@pytest.mark.parametrize(("lost", "attempts"), [(0, 2), (1, 2), (15, 3), (40, 4), (90, 5), (150, 7), (250, 9), (1000, 9)])
+def test_more_loss_needs_more_attempts_and_nine_at_most(lost, attempts):
     lossy, unheard = path(*[0.05] * 1000, lost=lost), path()
     assert attempts_needed(lossy, unheard, at_least=2) == attempts
     assert attempts_needed(unheard, lossy, at_least=2) == attempts
-    assert attempts_needed(unheard, lossy, at_least=7) == 7
+    assert attempts_needed(unheard, lossy, at_least=20) == 20
+
+
+@given(st.integers(ENOUGH_ANSWERS, 5000), st.floats(0.003, 0.27), st.booleans())
+def test_with_enough_answers_a_miss_is_rarer_than_one_in_100_000(answers, share, is_of_host):
+    lossy, clean = PathEstimate(), PathEstimate()
+    lossy.heard(attempt=1, latency_seconds=0.05, count=answers - int(answers * share))
+    lossy.heard(attempt=2, latency_seconds=None, count=int(answers * share))
+    clean.heard(attempt=1, latency_seconds=0.05, count=ENOUGH_ANSWERS)
+    attempts = attempts_needed(*((lossy, clean) if is_of_host else (clean, lossy)), at_least=2)
+    assert lossy.loss <= 0.002 or lossy.loss**attempts <= ACCEPTED_MISS * (1 + 1e-9)
+    assert attempts <= MOST_ATTEMPTS
 
 
 def test_late_answers_are_measured_against_those_of_their_age_and_before_that_nothing_is_concluded():
@@ -202,8 +221,24 @@ def test_many_answers_counted_at_once_are_as_many():
     assert once.loss == pytest.approx(0.2)
 
 
-def test_a_loss_among_few_answers_is_not_believed():
-    assert attempts_needed(path(*[0.05] * 20, lost=5), path(), at_least=2) == 2
+@given(st.floats(0.001, 0.99), st.integers(0, 100))
+def test_however_slow_and_lossy_a_path_is_one_port_needs_no_longer_than_a_slice(latency, lost):
+    lossy = path(*[latency] * 100, lost=lost)
+    attempts = attempts_needed(lossy, lossy, at_least=2)
+    waits = [wait_seconds(lossy, lossy, attempt=n, is_last=n == attempts, may_be_far=True) for n in range(1, attempts + 1)]
+    assert sum(waits) <= 15
+
+
+def test_a_loss_among_few_answers_of_one_host_is_not_believed_where_others_gave_enough():
+    assert attempts_needed(path(*[0.05] * 20, lost=5), path(*[0.05] * 50), at_least=2) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "lost", "attempts"), [(49, 0, 2), (1, 1, 4), (49, 1, 3), (20, 2, 4), (20, 5, 6), (49, 49, 9)]
+)
+def test_of_few_answers_in_all_those_that_came_late_count_with_reserve(answers, lost, attempts):
+    few = path(*[0.05] * answers, lost=lost)
+    assert attempts_needed(few, few, at_least=2) == attempts_needed(path(), few, at_least=2) == attempts
 
 
 def extended_error(origin: int, kind: int, code: int) -> bytes:
