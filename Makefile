@@ -34,8 +34,8 @@ format: installed-dev ## Format the code and sort its imports
 	.venv/bin/ruff check --select I --fix .
 	.venv/bin/ruff format .
 
-bench: installed ## Measure jobs through the real queue, on loopback
-	@$(PYTHON) bench/jobs.py
+bench: installed ## Measure jobs through the real queue, on loopback. ARGS="--ground wan40" (root), "--sizes 1,100"
+	@$(PYTHON) -m bench.jobs $(ARGS)
 
 bench-probe: installed ## Measure the probe engine beside nmap and masscan, in network namespaces; needs root. ARGS="--rounds 5"
 	@$(PYTHON) -m bench.probe $(ARGS)

@@ -1,10 +1,13 @@
-"""What a program and everything below it takes: memory at its peak, and bytes written."""
+"""What a program and everything below it takes: memory at its peak, bytes written, and queries."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+QUERIES = struct.Struct("qq")  # queries and statements, as bench/counted.py keeps them
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -31,6 +34,12 @@ def peak_megabytes(pid: int) -> float:
 def written_bytes(pid: int) -> float:
     """What they have asked the kernel to write so far, files and terminals, not sockets."""
     return sum(_field(one, "io", "write_bytes:") for one in tree(pid))
+
+
+def queries(directory: Path, programs: str) -> tuple[int, int]:
+    """Queries and statements so far, ended processes as well: of the web server's (`web`), or all others (`work`)."""
+    found = [QUERIES.unpack(path.read_bytes()) for path in directory.glob(f"{programs}-*") if path.stat().st_size]
+    return sum(one for one, _ in found), sum(many for _, many in found)
 
 
 def _field(pid: int, file: str, name: str) -> float:

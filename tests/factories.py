@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -37,6 +38,7 @@ from scans.core.types import (
 )
 from scans.core.unscanned import failure
 from scans.models import JobOutcome, JobState, ModelQuestion, ScanJob, TargetAddress, TargetResult, TargetState
+from scans.services.claims import LEASE
 from scans.services.results import FINAL_STATE, address_rows, report_columns
 from scans.services.specs import spec_from_target
 from scans.services.terms import term_rows, write_terms
@@ -155,6 +157,13 @@ def make_result(report: Report, *, job: ScanJob | None = None, state: str | None
     if not job.targets.filter(finished_at=None).exists():
         finish(job)
     return row
+
+
+def lease(rows: QuerySet[TargetResult], by: UUID | None = None) -> UUID:
+    """Put targets into work, as a claim does. Returns the lease."""
+    lease = by or uuid4()
+    rows.update(state=TargetState.LEASED, lease=lease, lease_until=timezone.now() + LEASE, attempts=1)
+    return lease
 
 
 def make_question(row: TargetResult, *, was_sent: bool = True, **columns: Any) -> ModelQuestion:

@@ -9,7 +9,8 @@
              pending | leased ─cancel─► cancelled
 
 A row's three parts never overwrite each other: `evidence` (immutable once final), `verdict`, `summary`.
-`scans/core/wire.py` gives their shapes. Columns exist only for what is filtered or sorted.
+`scans/core/wire.py` gives their shapes. Columns exist only for what is filtered or sorted. What is drawn above about states
+and leases the database itself keeps, by the constraints below.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class TargetState(models.TextChoices):
 
 
 OPEN_STATES = (TargetState.PENDING, TargetState.LEASED, TargetState.SCANNED)
+HELD_STATES = (TargetState.LEASED, TargetState.SCANNED)  # in which a worker may hold a lease
 OPEN_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 FINISHED_JOB_STATES = (JobState.COMPLETE, JobState.CANCELLED)
 MAX_LABEL_CHARS = 100
@@ -120,6 +122,7 @@ class ScanJob(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_known"),
             models.CheckConstraint(condition=Q(mode__in=Mode.values), name="job_mode_known"),
+            models.CheckConstraint(condition=Q(ai__in=AiChoice.values), name="job_ai_known"),
             models.CheckConstraint(
                 condition=Q(state__in=FINISHED_JOB_STATES, finished_at__isnull=False, outcome__in=JobOutcome.values)
                 | (~Q(state__in=FINISHED_JOB_STATES) & Q(finished_at__isnull=True, outcome="")),
@@ -222,6 +225,11 @@ class TargetResult(models.Model):
                 condition=Q(state__in=OPEN_STATES, finished_at__isnull=True)
                 | (~Q(state__in=OPEN_STATES) & Q(finished_at__isnull=False, evidence__isnull=False)),
                 name="target_final_has_evidence",
+            ),
+            models.CheckConstraint(  # leased: held; scanned: held by a summary worker, or free; whatever else: free
+                condition=Q(state__in=HELD_STATES, lease__isnull=False, lease_until__isnull=False)
+                | (~Q(state=TargetState.LEASED) & Q(lease__isnull=True, lease_until__isnull=True)),
+                name="target_lease_fits_state",
             ),
         )
 

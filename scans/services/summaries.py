@@ -71,7 +71,8 @@ def end_late_summaries() -> int:
     ended = 0
     for row in late[:200]:
         lease = uuid4()
-        if not TargetResult.objects.filter(pk=row.pk, state="scanned").update(lease=lease):
+        mine = TargetResult.objects.filter(pk=row.pk, state="scanned")
+        if not mine.update(lease=lease, lease_until=clock.now() + claims.LEASE):
             continue
         *_, summary = row.parts
         words = replace(

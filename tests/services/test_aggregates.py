@@ -23,6 +23,7 @@ from scans.selectors.counts import count_by_day, count_sums
 from scans.services import aggregates, purge
 from scans.services.audit import COMMAND_LINE
 from scans.services.cancel import cancel_job
+from scans.services.claims import LEASE
 from scans.services.deletion import delete_job
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
@@ -42,7 +43,7 @@ class Killed(BaseException):
 
 def claimed(row: TargetResult, state: str = TargetState.LEASED) -> Claimed:
     lease = uuid4()
-    TargetResult.objects.filter(pk=row.pk).update(state=state, lease=lease)
+    TargetResult.objects.filter(pk=row.pk).update(state=state, lease=lease, lease_until=timezone.now() + LEASE)
     ScanJob.objects.filter(pk=row.job_id, state=JobState.QUEUED).update(state=JobState.RUNNING, started_at=timezone.now())
     return Claimed(pk=row.pk, job_id=row.job_id, lease=lease)
 

@@ -19,8 +19,22 @@ def test_each_row_gets_its_own_values():
     rows = list(make_job("127.0.0.1", "127.0.0.2", "127.0.0.3").targets.order_by("ordinal"))
     lease, now = uuid.uuid4(), datetime(2026, 11, 24, 9, 14, 2, 345678, tzinfo=UTC)
     changes = {
-        rows[0].pk: {"lease": lease, "lease_until": now, "partial": {"a": ["ü", None]}, "ip_address": "::1", "attempts": 2},
-        rows[1].pk: {"lease": None, "lease_until": None, "partial": None, "ip_address": None, "attempts": 0},
+        rows[0].pk: {
+            "state": "leased",
+            "lease": lease,
+            "lease_until": now,
+            "partial": {"a": ["ü", None]},
+            "ip_address": "::1",
+            "attempts": 2,
+        },
+        rows[1].pk: {
+            "state": "pending",
+            "lease": None,
+            "lease_until": None,
+            "partial": None,
+            "ip_address": None,
+            "attempts": 0,
+        },
     }
     with transaction.atomic():
         update_rows(TargetResult, changes)

@@ -22,7 +22,6 @@ from scans.models import (
     SourceHealth,
     SourceReply,
     TargetResult,
-    TargetState,
     Waiver,
     WorkerHeartbeat,
 )
@@ -33,6 +32,7 @@ from scans.services.rescore import Selection, rescore
 from tests.factories import (
     END_OF_LIFE,
     VULNERABILITIES,
+    lease,
     make_address,
     make_failure,
     make_job,
@@ -90,7 +90,7 @@ def make_world() -> World:
     begun = {"state": JobState.RUNNING, "started_at": now, "owner": staff, "label": "Weekly"}
     running = make_job("127.66.0.1", "127.66.0.2", LONG_URL, **begun)
     make_result(make_report("127.66.0.1", make_address(open_ports=[22, 443], filtered=[25])), job=running)
-    running.targets.filter(ordinal=1).update(state=TargetState.LEASED)
+    lease(running.targets.filter(ordinal=1))
     running.refresh_from_db()
 
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)

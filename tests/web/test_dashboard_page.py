@@ -17,7 +17,7 @@ from scans.models import JobState, RateBucket, ScanJob, SourceHealth, TargetResu
 from scans.selectors.countries import countries
 from scans.services import aggregates
 from scans.templatetags import charts
-from tests.factories import make_address, make_failure, make_job, make_report, make_result, make_source
+from tests.factories import lease, make_address, make_failure, make_job, make_report, make_result, make_source
 from tests.web.browser import overflow
 from tests.web.policy import POLICY, inline_parts, policy_of
 from tests.web.reading import text_of
@@ -185,7 +185,7 @@ def test_workers_tell_how_they_are_and_what_they_hold(client):
     heartbeat()
     busy, stopping = heartbeat("slice"), heartbeat("slice", is_stopping=True)
     job = make_job("127.66.0.1", "127.66.0.2", state=JobState.RUNNING)
-    job.targets.update(state=TargetState.LEASED, lease=busy.pk)
+    lease(job.targets.all(), busy.pk)
     rows = [re.sub(r" \d+ \w+ 2\d{3}, [\d:]+ ", " ", row) for row in table(page_of(client), "Worker health")]
     assert sorted(rows) == [
         "worker-a slice 77 busy 0 s ago 2", "worker-a slice 77 stopping 0 s ago 0", "worker-a supervisor 77 alive 0 s ago 0",

@@ -11,6 +11,7 @@ from scans.core.types import Facts, Summary, SummaryState, Technology
 from scans.models import TargetState
 from tests.factories import (
     CAREFUL_PAGE,
+    lease,
     make_address,
     make_job,
     make_report,
@@ -143,7 +144,7 @@ def test_a_waiting_page_fills_in_by_itself_and_then_asks_no_more(page):
     job = make_job("127.66.0.1")
     page.goto(job.targets.get().get_absolute_url())
     assert page.is_visible("text=waits for a worker")
-    job.targets.update(state=TargetState.LEASED)
+    lease(job.targets.all())
     page.wait_for_selector("text=A worker has this target in work")
     row = make_result(make_report("127.66.0.1", make_address(open_ports=[22])), job=job, state=TargetState.SCANNED)
     page.wait_for_selector("text=SSH reachable")

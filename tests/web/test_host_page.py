@@ -15,6 +15,7 @@ from scans.core.summary import INSTRUCTION
 from scans.core.types import Facts, Outcome, SourceState, Summary, SummaryState
 from scans.models import TargetResult, TargetState
 from tests.factories import (
+    lease,
     make_address,
     make_failure,
     make_job,
@@ -295,7 +296,8 @@ def test_a_target_that_was_given_up_says_what_failed(text):
 )
 def test_a_target_without_a_result_says_where_it_stands(text, state, shown):
     job = make_job("127.66.0.1")
-    job.targets.update(state=state)
+    if state == "leased":
+        lease(job.targets.all())
     assert shown in text(job.targets.get())
 
 
@@ -409,7 +411,7 @@ def test_a_page_without_a_report_asks_until_there_is_one_and_then_no_more(client
     url = row.get_absolute_url()
     assert f'hx-get="{url}?seen=pending"' in client.get(url).content.decode()
     assert client.get(f"{url}?seen=pending", **POLL).status_code == 204, "nothing new is not sent again"
-    job.targets.update(state="leased")
+    lease(job.targets.all())
     working = client.get(f"{url}?seen=pending", **POLL)
     assert working.status_code == 200
     assert f'hx-get="{url}?seen=leased"' in working.content.decode()

@@ -30,6 +30,7 @@ from scans.services.reaper import reap
 from scans.templatetags.job_rows import job_rows
 from tests.factories import (
     finish,
+    lease,
     make_address,
     make_failure,
     make_job,
@@ -73,7 +74,7 @@ def running_job(**columns: Any) -> ScanJob:
     make_result(make_failure("shop.invalid"), job=job)
     make_result(make_failure("10.0.0.1", "refused_scope", "10.0.0.1 is out of scope.", outcome=Outcome.REFUSED), job=job)
     make_result(make_report("127.66.0.4", make_address("127.66.0.4")), job=job, state=TargetState.SCANNED)
-    job.targets.filter(target="127.66.0.5").update(state=TargetState.LEASED)
+    lease(job.targets.filter(target="127.66.0.5"))
     return job
 
 
@@ -218,7 +219,11 @@ def test_a_row_that_is_taken_or_given_back_changes_though_no_version_rises(clien
     before = TargetState.PENDING if state == TargetState.LEASED else TargetState.LEASED
     row = job.targets.filter(state=before).first()
     url = poll_url(page_of(client, job))
-    job.targets.filter(pk=row.pk).update(state=state)
+    same = job.targets.filter(pk=row.pk)
+    if state == TargetState.LEASED:
+        lease(same)
+    else:
+        same.update(state=state, lease=None, lease_until=None)
     assert targets_in(client.get(url, headers=POLL).content.decode()) == [row.target]
 
 
