@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.figures import record
 from tests.chaos.ground import ground
-from tests.chaos.kill_loop import POISON, KillLoop, percentile
+from tests.chaos.kill_loop import POISON, ROLES, KillLoop, percentile
 from tests.chaos.roles import Roles, kill
 from tests.stack import becomes
 
@@ -32,6 +32,7 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
     stored = {token for (token,) in ledger.rows("SELECT token FROM scans_scanjob")}
     assert set(story.accepted) <= stored
     assert story.orphans == []
+    assert set(story.kills_by_role) == set(ROLES)
 
     failed = dict(ledger.rows("SELECT target, error_code FROM scans_targetresult WHERE state <> 'done'"))
     poison = {f"{network}0.{job}": error for network, error in POISON.items() for job in (1, 2)}
@@ -42,6 +43,8 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
         "Kill loop over all roles",
         ledger.name,
         kills=len(story.kills) + len(story.poison_kills),
+        **story.kills_by_role,
+        holder_of_poison=len(story.poison_kills),
         seconds=round(story.seconds),
         targets=ledger.count("SELECT count(*) FROM scans_targetresult"),
         lost=0,
@@ -69,6 +72,10 @@ def test_a_cluster_that_stalls_because_its_idle_workers_were_killed_is_healed(st
             seconds.append(max(ledger.write_times()) - killed_at)
     stack.stop()
     assert ledger.not_once() == []
+    assert stack.text().count("the cluster scan does none of the work that waits: killed") >= ROUNDS
+    restarts = "SELECT coalesce(sum(n), 0) FROM scans_dailycount WHERE kind = 'restart' AND owner = 0 AND value LIKE %s"
+    counted = ledger.count(restarts, "%scan:stalled")
+    assert counted >= ROUNDS  # each round was a stall, and a restart has healed it
     record("All idle workers killed", ledger.name, rounds=ROUNDS, healed_max_s=max(seconds))
 
 
