@@ -5,18 +5,25 @@ KILLS=160 ROUNDS=20 make it a long run. No time is a bound; what was measured is
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
+from typing import Any
 
 import pytest
 
+from demo import gemini
+from demo.stand_in import stand_in
 from tests.chaos.figures import record
 from tests.chaos.ground import ground
 from tests.chaos.kill_loop import POISON, ROLES, KillLoop, percentile
 from tests.chaos.roles import Roles, kill
+from tests.patience import PATIENCE
 from tests.stack import becomes
 
 ROUNDS = int(os.environ.get("ROUNDS", 2))  # of the two smaller tests
+AI_ROLES = ("worker", "monitor", "pusher", "guard", "cluster")
 pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("alone")]
 
 
@@ -95,3 +102,30 @@ def test_after_everything_was_killed_the_next_start_goes_on_at_once(start, ledge
     stack.stop()
     assert ledger.not_once() == []
     record("Everything killed and started again", ledger.name, rounds=ROUNDS, resume_max_s=max(seconds))
+
+
+def test_whoever_of_the_cluster_for_summaries_is_killed_every_target_gets_its_words_once(start, ledger):
+    """Killed in the middle of a call: the stand-in for the model keeps its answers back until then."""
+    may_answer, roles = threading.Event(), Roles(1, queue="ai")
+
+    def model(path: str, request: Any) -> Any:
+        may_answer.wait(PATIENCE)
+        return gemini.answer(path, request)
+
+    with ground() as ports, stand_in(model) as url:
+        stack = start(OFFLINE="0", GEMINI_API_KEY="of-this-test", GEMINI_BASE_URL=url, AI_SEND_PRIVATE="1")
+        ledger.count_from_now()
+        for n, role in enumerate(AI_ROLES):
+            assert becomes(lambda role=role: roles.look(stack)[role]), role
+            may_answer.clear()
+            # other ports are other facts: the answer about those before is kept and would spare the call
+            stack.scan(ip_addresses=[f"127.92.{n}.0/30"], ports=[*ports.quick, 1 + n], ai=True)
+            assert becomes(lambda: ledger.holders(state="scanned")), stack.text()[-3000:]
+            assert kill(*roles.look(stack)[role]), role
+            may_answer.set()
+            assert becomes(ledger.is_all_done), stack.text()[-3000:]
+    stack.stop()
+    assert ledger.not_once() == []
+    words = [json.loads(words)["state"] for (words,) in ledger.rows("SELECT CAST(summary AS text) FROM scans_targetresult")]
+    assert words == ["written"] * 4 * len(AI_ROLES)
+    record("Cluster for summaries killed", ledger.name, kills=len(AI_ROLES), targets=len(words), lost=0, twice=0)
