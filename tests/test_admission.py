@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +15,7 @@ from django.utils import timezone
 
 from ipscanner import settings as ours
 from scans.models import ScanJob, TargetResult, TargetState
-from scans.services import admission
+from scans.services import admission, doctor
 from scans.services.admission import AdmissionRefusedError, current_load
 from scans.services.audit import SYSTEM
 from scans.services.cancel import cancel_job
@@ -141,6 +143,31 @@ def test_nothing_new_is_taken_in_when_the_disk_is_nearly_full(limits, owner):
     assert (found.status, found.code) == (503, "disk_full")
     limits.DATA_DIR = limits.DATA_DIR / "not" / "made" / "yet"
     assert refused(owner).code == "disk_full"
+
+
+def test_a_database_on_another_disk_than_the_data_is_looked_at_too_and_the_full_one_is_named(
+    server_profile, tmp_path, monkeypatch
+):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.mkdir()
+    server_profile.DATA_DIR, server_profile.MIN_FREE_DISK_MB = data, 500
+    database = SimpleNamespace(vendor="sqlite", settings_dict={"NAME": elsewhere / "scans.sqlite"})
+    monkeypatch.setattr(admission, "connection", database)
+    monkeypatch.setattr(admission, "_device", [data, elsewhere].index)
+    free = {data: 10**12, elsewhere: 10**6}
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=free[place]))
+    with pytest.raises(AdmissionRefusedError, match="The disk of the database is nearly full"):
+        admission.admit(owner=None, targets=0)
+    assert admission.full_disks() == ["database"]
+    free[data], free[elsewhere] = 0, 10**12
+    assert admission.full_disks() == ["data directory"]
+    free[elsewhere] = 0
+    assert admission.full_disks() == ["data directory", "database"]
+    assert [(finding.severity, finding.where) for finding in doctor.disk()][:2] == [
+        ("error", str(data)),
+        ("error", str(elsewhere)),
+    ]
 
 
 # --- At the doors ------------------------------------------------------------------------------------------------

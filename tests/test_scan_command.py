@@ -50,7 +50,7 @@ def test_bad_input_names_each_target_and_stores_nothing():
 def test_a_submission_at_a_bad_time_says_why_and_stores_nothing():
     done = run("127.0.0.1", MIN_FREE_DISK_MB="1000000000")
     assert done.returncode == 2
-    assert done.stderr.startswith("CommandError: The disk is nearly full")
+    assert done.stderr.startswith("CommandError: The disk of the data directory")
     assert ScanJob.objects.count() == 0
 
 

@@ -15,7 +15,7 @@ from scans import selectors
 from scans.api.documents import HealthSerializer
 from scans.models import clock
 from scans.selectors.metrics import queue_age_seconds
-from scans.services.admission import is_disk_full
+from scans.services.admission import full_disks
 
 
 class ReadySerializer(HealthSerializer):
@@ -61,9 +61,8 @@ class ReadyView(APIView):
 
 def _disk_warnings() -> list[str]:
     """Without numbers, which are for the operator (manage.py doctor): anybody may ask here."""
-    if not is_disk_full():
-        return []
-    return ["New jobs are refused, the disk is nearly full: make room, or run manage.py purge."]
+    remedy = "make room, or run manage.py purge."
+    return [f"New jobs are refused, the disk of the {name} is nearly full: {remedy}" for name in full_disks()]
 
 
 def _queue_warnings() -> list[str]:

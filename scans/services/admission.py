@@ -1,7 +1,7 @@
 """Admission: whether one more job may be taken in, asked inside the transaction that would store it.
 
     own caps (429)      open jobs and open targets of one user: the others must find room too
-    service caps (503)  open jobs and targets in all, how long the oldest job has waited, free space on the disk
+    service caps (503)  open jobs and targets in all, how long the oldest job has waited, free space on the disks
 
 A job counts with all its targets until its end, which is what one look at the index of open jobs can say, however many
 targets there are. Refusing is cheap, and reads are never refused. The local profile has one person and no own caps.
@@ -80,18 +80,35 @@ def current_load(owner: int | None) -> Load:
     return Load(**found)
 
 
-def is_disk_full() -> bool:
-    """Whether too little is free where the data directory is for more jobs; no if that cannot be said."""
+def disks() -> dict[str, Path]:
+    """The directories whose disks must have room, by what they hold; one if both lie on the same disk."""
+    found = {"data directory": _existing(settings.DATA_DIR)}
+    if connection.vendor == "sqlite" and Path(connection.settings_dict["NAME"]).is_absolute():  # not one in memory
+        database = _existing(Path(connection.settings_dict["NAME"]).parent)
+        if _device(database) != _device(found["data directory"]):
+            found["database"] = database
+    return found
+
+
+def full_disks() -> list[str]:
+    """What lies on a disk with too little room for more jobs: "data directory", "database". One that cannot be asked has."""
+    return [name for name, place in disks().items() if _is_full(place)]
+
+
+def _device(place: Path) -> int:
+    return place.stat().st_dev
+
+
+def _is_full(place: Path) -> bool:
     try:
-        free = shutil.disk_usage(_existing(settings.DATA_DIR)).free
+        return shutil.disk_usage(place).free < settings.MIN_FREE_DISK_MB * MEGABYTE
     except OSError:
         return False
-    return free < settings.MIN_FREE_DISK_MB * MEGABYTE
 
 
 def _refuse_full_disk() -> None:
-    if is_disk_full():
-        detail = "The disk is nearly full: no new jobs until the operator has made room."
+    if full := full_disks():
+        detail = f"The disk of the {' and the '.join(full)} is nearly full: no new jobs until the operator has made room."
         raise AdmissionRefusedError(503, "disk_full", detail)
 
 

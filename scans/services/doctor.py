@@ -34,7 +34,7 @@ from scans.core.vulnerabilities import ALL_FEEDS, ALL_SOURCES
 from scans.models import OPEN_JOB_STATES, OPEN_STATES, RateBucket, ScanJob, TargetResult, TargetState, WorkerHeartbeat, clock
 from scans.selectors import WORKER_SILENCE, has_live_supervisor
 from scans.selectors.metrics import queue_age_seconds
-from scans.services.admission import MEGABYTE
+from scans.services.admission import MEGABYTE, disks
 
 PATIENCE_MS = 3000  # with a lock on the database that somebody holds
 STUCK_AFTER = timedelta(minutes=1)  # the reaper looks every two seconds
@@ -149,19 +149,25 @@ def data_directory() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Room for the database, in bytes and in files."""
-    if not settings.DATA_DIR.is_dir():
-        return
-    free, least = shutil.disk_usage(settings.DATA_DIR).free, settings.MIN_FREE_DISK_MB * MEGABYTE
+    """Room in bytes and in files, where the data directory is and where the database is."""
+    if settings.DATA_DIR.is_dir():
+        for name, place in disks().items():
+            yield from _room(name, place)
+
+
+def _room(name: str, place: Path) -> Iterator[Finding]:
+    free, least = shutil.disk_usage(place).free, settings.MIN_FREE_DISK_MB * MEGABYTE
     remedy = "Make room: manage.py purge --older-than 90d gives back what old jobs take."
     if free < least:
-        text = f"{free // MEGABYTE:,} MB are free; below {settings.MIN_FREE_DISK_MB:,} MB new jobs are refused."
-        yield _error("disk", text, settings.DATA_DIR, remedy)
+        text = (
+            f"{free // MEGABYTE:,} MB are free for the {name}; below {settings.MIN_FREE_DISK_MB:,} MB new jobs are refused."
+        )
+        yield _error("disk", text, place, remedy)
     elif free < 2 * least:
-        yield _warning("disk", f"Only {free // MEGABYTE:,} MB are free.", settings.DATA_DIR, remedy)
-    inodes = os.statvfs(settings.DATA_DIR)
+        yield _warning("disk", f"Only {free // MEGABYTE:,} MB are free for the {name}.", place, remedy)
+    inodes = os.statvfs(place)
     if inodes.f_files and inodes.f_favail < LOW_INODES:
-        yield _warning("disk", f"Only {inodes.f_favail:,} more files can be made.", settings.DATA_DIR, "Delete files.")
+        yield _warning("disk", f"Only {inodes.f_favail:,} more files can be made.", place, "Delete files.")
 
 
 def descriptors() -> Iterator[Finding]:

@@ -119,13 +119,13 @@ class Ledger:
         """Of every target."""
         return [n for (n,) in self.rows("SELECT attempts FROM scans_targetresult")]
 
-    def holders(self, condition: str = "1 = 1") -> list[int]:
-        """The processes that hold a lease on rows for which the condition is true."""
+    def holders(self, condition: str = "1 = 1", *, state: str = "leased") -> list[int]:
+        """The processes that hold a lease on rows in this state for which the condition is true."""
         return [
             pid
             for (pid,) in self.rows(
                 "SELECT DISTINCT h.pid FROM scans_targetresult t JOIN scans_workerheartbeat h ON h.id = t.lease"
-                f" WHERE t.state = 'leased' AND {condition}"
+                f" WHERE t.state = '{state}' AND {condition}"
             )
         ]
 

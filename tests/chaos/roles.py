@@ -31,14 +31,15 @@ def kill(*pids: int, number: int = signal.SIGKILL) -> list[int]:
 
 
 class Roles:
-    """Who is who in the cluster `scan` of a stack.
+    """Who is who in one cluster of a stack, by the name of its queue.
 
     All processes of a cluster look alike from outside. At first they stand in the order of their start; whoever comes later
     has taken the place of one that is missing.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, queue: str = "scan") -> None:
         self._workers = workers
+        self._queue = queue
         self._known: dict[int, dict[int, str]] = {}  # by guard
 
     def look(self, stack: Stack) -> dict[str, list[int]]:
@@ -47,7 +48,7 @@ class Roles:
         found |= {role: [] for role in ORDER}
         for pid in children(stack.process.pid):
             queue = _queue(pid)
-            if queue == "scan":
+            if queue == self._queue:
                 found["cluster"].append(pid)
                 for guard in children(pid):
                     found["guard"].append(guard)

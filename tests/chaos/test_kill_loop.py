@@ -5,18 +5,25 @@ KILLS=160 ROUNDS=20 make it a long run. No time is a bound; what was measured is
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
+from typing import Any
 
 import pytest
 
+from demo import gemini
+from demo.stand_in import stand_in
 from tests.chaos.figures import record
 from tests.chaos.ground import ground
-from tests.chaos.kill_loop import POISON, KillLoop, percentile
+from tests.chaos.kill_loop import POISON, ROLES, KillLoop, percentile
 from tests.chaos.roles import Roles, kill
+from tests.patience import PATIENCE
 from tests.stack import becomes
 
 ROUNDS = int(os.environ.get("ROUNDS", 2))  # of the two smaller tests
+AI_ROLES = ("worker", "monitor", "pusher", "guard", "cluster")
 pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("alone")]
 
 
@@ -32,6 +39,7 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
     stored = {token for (token,) in ledger.rows("SELECT token FROM scans_scanjob")}
     assert set(story.accepted) <= stored
     assert story.orphans == []
+    assert set(story.kills_by_role) == set(ROLES)
 
     failed = dict(ledger.rows("SELECT target, error_code FROM scans_targetresult WHERE state <> 'done'"))
     poison = {f"{network}0.{job}": error for network, error in POISON.items() for job in (1, 2)}
@@ -42,6 +50,8 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
         "Kill loop over all roles",
         ledger.name,
         kills=len(story.kills) + len(story.poison_kills),
+        **story.kills_by_role,
+        holder_of_poison=len(story.poison_kills),
         seconds=round(story.seconds),
         targets=ledger.count("SELECT count(*) FROM scans_targetresult"),
         lost=0,
@@ -69,6 +79,10 @@ def test_a_cluster_that_stalls_because_its_idle_workers_were_killed_is_healed(st
             seconds.append(max(ledger.write_times()) - killed_at)
     stack.stop()
     assert ledger.not_once() == []
+    assert stack.text().count("the cluster scan does none of the work that waits: killed") >= ROUNDS
+    restarts = "SELECT coalesce(sum(n), 0) FROM scans_dailycount WHERE kind = 'restart' AND owner = 0 AND value LIKE %s"
+    counted = ledger.count(restarts, "%scan:stalled")
+    assert counted >= ROUNDS  # each round was a stall, and a restart has healed it
     record("All idle workers killed", ledger.name, rounds=ROUNDS, healed_max_s=max(seconds))
 
 
@@ -88,3 +102,30 @@ def test_after_everything_was_killed_the_next_start_goes_on_at_once(start, ledge
     stack.stop()
     assert ledger.not_once() == []
     record("Everything killed and started again", ledger.name, rounds=ROUNDS, resume_max_s=max(seconds))
+
+
+def test_whoever_of_the_cluster_for_summaries_is_killed_every_target_gets_its_words_once(start, ledger):
+    """Killed in the middle of a call: the stand-in for the model keeps its answers back until then."""
+    may_answer, roles = threading.Event(), Roles(1, queue="ai")
+
+    def model(path: str, request: Any) -> Any:
+        may_answer.wait(PATIENCE)
+        return gemini.answer(path, request)
+
+    with ground() as ports, stand_in(model) as url:
+        stack = start(OFFLINE="0", GEMINI_API_KEY="of-this-test", GEMINI_BASE_URL=url, AI_SEND_PRIVATE="1")
+        ledger.count_from_now()
+        for n, role in enumerate(AI_ROLES):
+            assert becomes(lambda role=role: roles.look(stack)[role]), role
+            may_answer.clear()
+            # other ports are other facts: the answer about those before is kept and would spare the call
+            stack.scan(ip_addresses=[f"127.92.{n}.0/30"], ports=[*ports.quick, 1 + n], ai=True)
+            assert becomes(lambda: ledger.holders(state="scanned")), stack.text()[-3000:]
+            assert kill(*roles.look(stack)[role]), role
+            may_answer.set()
+            assert becomes(ledger.is_all_done), stack.text()[-3000:]
+    stack.stop()
+    assert ledger.not_once() == []
+    words = [json.loads(words)["state"] for (words,) in ledger.rows("SELECT CAST(summary AS text) FROM scans_targetresult")]
+    assert words == ["written"] * 4 * len(AI_ROLES)
+    record("Cluster for summaries killed", ledger.name, kills=len(AI_ROLES), targets=len(words), lost=0, twice=0)
