@@ -478,6 +478,13 @@ def test_provenance_says_what_was_typed_left_out_and_by_which_rules(client):
         assert client.get(f"/scan/{job.token}/export.{extension}").status_code == 200
 
 
+@pytest.mark.parametrize(("ports", "said"), [("1-65535", "the profile all 65535 ports"), ("22,80", "22, 80 2 ports")])
+def test_provenance_names_the_profile_whose_ports_they_are(client, ports, said):
+    job = make_job("127.66.0.1", ports=ports)
+    make_result(make_failure("127.66.0.1"), job=job)
+    assert said in text_of(page_of(client, job))
+
+
 def test_a_long_input_is_shown_in_part_and_says_so(client):
     job = make_job("127.66.0.1", submitted=[f"item-{n}" for n in range(1000)])
     make_result(make_report("127.66.0.1"), job=job)
