@@ -7,12 +7,15 @@ so where that was not all. Measured with 1,024 targets of 12 findings each: 65 m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from django.db.models import Count
 
+from scans.core import risk
+from scans.core.risk.levels import rank
+from scans.core.types import Level
 from scans.models import ScanJob, TargetAddress, TargetState
 from scans.selectors.job_page import by_risk
 from scans.selectors.waivers import WaiversInForce, waivers_in_force
@@ -40,7 +43,7 @@ class FindingGroup:
     title: str
     remediation: str
     points: int  # the most that it added on one host
-    floor: str | None
+    floor: Level | None  # the highest to which it raised one
     hosts: int
     waived: int  # of these hosts, where it is an accepted risk
     shown: tuple[GroupedHost, ...]  # the worst of them
@@ -104,13 +107,17 @@ class _Group:
 
     first: Json
     points: int = 0
+    floor: Level | None = None
     hosts: int = 0
     waived: int = 0
     shown: list[GroupedHost] = field(default_factory=list)
 
 
 def job_findings(job: ScanJob) -> JobFindings:
-    """Findings by rule, worst first, and the counts of what is not known. Three queries, four if a waiver is in force."""
+    """Findings by rule, what wants acting on most first, and the counts of what is not known.
+
+    Three queries, four if a waiver is in force.
+    """
     rated = job.targets.exclude(risk_level="")
     columns = by_risk(rated).values_list("pk", "ordinal", "target", "host", "state", "verdict")
     rows = [_Row._make(row) for row in columns[: MAX_VERDICTS + 1]]  # who is rated has a verdict
@@ -141,6 +148,7 @@ def _grouped(rows: Sequence[_Row], waivers: WaiversInForce, addresses: Mapping[i
         for rule_id, finding in {finding["rule_id"]: finding for finding in row.verdict["findings"]}.items():
             group = groups.setdefault(rule_id, _Group(first=finding))
             group.points = max(group.points, finding["points"])
+            group.floor = max(group.floor, Level(finding["floor"]) if finding["floor"] else None, key=rank)
             group.hosts += 1
             group.waived += waivers.of(finding, host=row.host, addresses=seen) is not None
             if len(group.shown) < SHOWN_HOSTS:
@@ -151,14 +159,24 @@ def _grouped(rows: Sequence[_Row], waivers: WaiversInForce, addresses: Mapping[i
             title=group.first["title"],
             remediation=group.first["remediation"],
             points=group.points,
-            floor=group.first["floor"],
+            floor=group.floor,
             hosts=group.hosts,
             waived=group.waived,
             shown=tuple(group.shown),
         )
         for rule_id, group in groups.items()
     ]
-    return tuple(sorted(made, key=lambda group: (-group.points, -group.hosts, group.rule_id)))
+    return tuple(sorted(made, key=_order(risk.urgency())))
+
+
+def _order(places: Mapping[str, int]) -> Callable[[FindingGroup], tuple[Any, ...]]:
+    """As on a host's page; among equals, what more hosts have comes first."""
+
+    def weight(group: FindingGroup) -> tuple[Any, ...]:
+        *weightiest, rule_id = risk.actionability(group.rule_id, floor=group.floor, points=group.points, places=places)
+        return *weightiest, -group.hosts, rule_id
+
+    return weight
 
 
 def _unknowns(job: ScanJob, known: Sequence[Json]) -> Unknowns:

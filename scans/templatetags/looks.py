@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 
 from ipscanner.version import version
 from scans.conf import risk_pack, scanner_options
-from scans.core.ports import count_ports
+from scans.core.ports import count_ports, profile_of
 from scans.core.risk.words import MAX_NAMES
 from scans.core.types import PortState, ServiceState, SourceState
 from scans.models import JobState, TargetState
@@ -187,6 +187,12 @@ def _first_parts(compact: str, most: int) -> str:
 def port_count(compact: str) -> int:
     """How many ports such a list holds."""
     return count_ports(compact)
+
+
+@register.filter
+def port_profile(compact: str) -> str | None:
+    """The profile that these ports are, if they are one's."""
+    return profile_of(compact)
 
 
 @register.inclusion_tag("scans/_bar.html")

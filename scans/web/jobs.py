@@ -12,6 +12,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -157,7 +158,7 @@ def _list(request: HttpRequest, found: ScanJob) -> dict[str, Any]:
 
 def _rest(request: HttpRequest, found: ScanJob) -> dict[str, Any]:
     """What the parts above and below the list show."""
-    rest: dict[str, Any] = {"levels": selectors.level_counts(found)}
+    rest: dict[str, Any] = {"levels": selectors.level_counts(found), "now": timezone.now()}
     if not found.is_finished:
         return rest | {"is_worked_on": selectors.has_live_supervisor()}
     is_staff = selectors.sees_all_jobs(request.user)

@@ -58,6 +58,7 @@ class World:
 
     running: ScanJob
     finished: ScanJob
+    refused: ScanJob
     rows: dict[str, TargetResult]
     staff: User
 
@@ -104,6 +105,9 @@ def make_world() -> World:
         "clean": make_result(make_report("127.66.0.8", make_address("127.66.0.8")), job=finished),
         "pending": running.targets.get(ordinal=2),
     }
+    refused = make_job("10.0.0.2", "10.0.0.3", owner=staff)
+    for text in ("10.0.0.2", "10.0.0.3"):
+        make_result(make_failure(text, "out_of_scope", f"{text} is private.", outcome=Outcome.REFUSED), job=refused)
     told = [Told("ip-api", "ip-api.com:80", 2), Told("names", "the system's resolver", 1), Told("rdap", "r" * 200, 1)]
     record_told([(finished.pk, told)], at=now)
     make_question(rows["done"])
@@ -122,7 +126,7 @@ def make_world() -> World:
     keys.create_key(staff, name="nightly export", scopes=["read"], expires_at=None, origin=COMMAND_LINE)
     for rule_id, port, days in (("EXP-009", 6379, 30), ("ACC-001", None, 200), ("EXP-002", None, -3)):
         _waive(rule_id, port, last=now + timezone.timedelta(days=days))
-    return World(running=running, finished=finished, rows=rows, staff=staff)
+    return World(running=running, finished=finished, refused=refused, rows=rows, staff=staff)
 
 
 def _waive(rule_id: str, port: int | None, *, last: Any) -> None:
@@ -199,6 +203,7 @@ PAGES = (
     Page(name="submit, with errors", path=_fixed("/"), status=422, act=_send_bad_lines),
     Page(name="job, running", path=lambda world: world.running.get_absolute_url()),
     Page(name="job, complete", path=lambda world: world.finished.get_absolute_url()),
+    Page(name="job, all refused", path=lambda world: world.refused.get_absolute_url()),
     Page(name="host, done", path=_host("done")),
     Page(name="host, what if", path=lambda world: f"{world.rows['done'].get_absolute_url()}?closed=6379&closed=9"),
     Page(name="host, clean", path=_host("clean")),

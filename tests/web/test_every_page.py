@@ -31,8 +31,11 @@ PHONE, DESK = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
 # What is on a page depends on the width; the scheme adds nothing but colours. So each width has all rules once.
 COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
 LOOKS = [("light", PHONE, {}), ("dark", PHONE, COLOURS_ONLY), ("dark", DESK, {}), ("light", DESK, COLOURS_ONLY)]
+UNFOLDED = [LOOKS[0], LOOKS[2]]  # what is in a closed fold is not there for axe
+UNFOLD = "() => document.querySelectorAll('details').forEach(fold => { fold.open = true })"
 AMOUNT = re.compile(r"\d+(?:\.\d+)?(?: (?:ms|s|min|h)\b)?")  # what changes from one look to the next
 MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
+EMPTY = ("/", "/history", "/dashboard")
 MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "sources", "keys", "waivers")
 MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
 
@@ -67,7 +70,7 @@ def test_every_page_keeps_what_all_pages_promise(chromium, live_server, world, s
 
 
 def faults(browser: Any, page: Page, path: str, *, origin: str) -> Iterator[str]:
-    """What is wrong with one page. It is opened once, as on a phone, and then looked at in every look."""
+    """What is wrong with one page. Opened once, as on a phone, it is looked at in every look, then unfolded."""
     browser.complaints.clear()
     browser.requested.clear()
     browser.set_viewport_size(PHONE)
@@ -77,15 +80,22 @@ def faults(browser: Any, page: Page, path: str, *, origin: str) -> Iterator[str]
     elif response.status != page.status:
         yield f"status {response.status}"
     browser.evaluate(AXE_SCRIPT)
-    for scheme, size, rules in LOOKS:
+    yield from _in_looks(browser, LOOKS)
+    if not page.name.startswith("admin") and browser.query_selector("details:not([open])"):
+        browser.evaluate(UNFOLD)
+        yield from (f"unfolded, {fault}" for fault in _in_looks(browser, UNFOLDED))
+    about_itself = f"Failed to load resource: the server responded with a status of {page.status} "
+    yield from (text for text in browser.complaints if page.status == 200 or not text.startswith(about_itself))
+    yield from (url for url in browser.requested if not url.startswith(f"{origin}/"))
+
+
+def _in_looks(browser: Any, looks: list[tuple[str, Any, Any]]) -> Iterator[str]:
+    for scheme, size, rules in looks:
         browser.emulate_media(color_scheme=scheme)
         browser.set_viewport_size(size)
         browser.evaluate(SETTLED)
         for fault in (*_too_wide(browser), *_found_by_axe(browser, rules)):
             yield f"{scheme}, {size['width']} px: {fault}"
-    about_itself = f"Failed to load resource: the server responded with a status of {page.status} "
-    yield from (text for text in browser.complaints if page.status == 200 or not text.startswith(about_itself))
-    yield from (url for url in browser.requested if not url.startswith(f"{origin}/"))
 
 
 def _too_wide(browser: Any) -> Iterator[str]:
@@ -97,6 +107,20 @@ def _found_by_axe(browser: Any, rules: dict[str, Any]) -> Iterator[str]:
     for violation in browser.evaluate("options => axe.run(options)", {**AXE, **rules})["violations"]:
         nodes = "; ".join(node["html"][:150] for node in violation["nodes"][:3])
         yield f"{violation['id']} ({len(violation['nodes'])}): {nodes}"
+
+
+@pytest.mark.timeout(1800)
+def test_pages_with_nothing_to_show_keep_it_too(chromium, live_server):
+    """No job, and no worker."""
+    context = chromium.new_context(base_url=live_server.url, reduced_motion="reduce")
+    browser_page = watched(context.new_page())
+    found = []
+    for path in EMPTY:
+        page = Page(name=path, path=str)
+        found += [f"{path}: {fault}" for fault in faults(browser_page, page, path, origin=live_server.url)]
+        found += [] if browser_page.is_visible('.banner:has-text("No worker is running")') else [f"{path}: no banner"]
+    context.close()
+    assert not found, "\n".join(found)
 
 
 def test_every_route_is_a_page_of_the_table_or_a_known_exception(world):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from scans.core.risk import default_pack
 from scans.core.types import Told
 from scans.models import JobState, ScanJob, TargetState
 from scans.services.audit import Origin
@@ -170,13 +171,14 @@ def test_on_paper_nothing_is_to_be_pressed_and_every_fold_is_open(page):
     make_result(make_report("127.66.0.1", make_address(open_ports=[22, 6379])), job=job)
     make_result(make_failure("shop.invalid"), job=job)
     page.goto(job.get_absolute_url())
-    assert not page.is_visible("#typed pre")
+    assert not page.is_visible("#typed pre, .print-only")
     page.emulate_media(media="print")
     assert not any(
         button.is_visible() for button in page.query_selector_all("button, .button, input, select, summary.button")
     )
     assert page.evaluate("document.querySelector('#typed pre').getBoundingClientRect().height") > 0
-    assert page.is_visible(f"text={job.token}"), "which job this is"
+    head = page.inner_text(".print-only")
+    assert all(part in head for part in (f"job {job.token}", f"rules {default_pack().version}", " · printed ")), head
     assert len(page.pdf(format="A4")) > 10_000
 
 

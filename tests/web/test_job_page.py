@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from scans.core.ports import compact
 from scans.core.types import Facts, Outcome, SourceState
 from scans.models import AuditEvent, JobOutcome, JobState, ScanJob, TargetResult, TargetState
-from scans.selectors import ListedTarget
+from scans.selectors import ListedTarget, host_result, job_findings
 from scans.selectors.job_page import holds_port
 from scans.services import audit
 from scans.services.cancel import cancel_job
@@ -29,6 +29,8 @@ from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
 from scans.services.reaper import reap
 from scans.templatetags.job_rows import job_rows
 from tests.factories import (
+    END_OF_LIFE,
+    VULNERABILITIES,
     finish,
     lease,
     make_address,
@@ -404,6 +406,31 @@ def test_alike_findings_stand_together_worst_first_with_their_hosts(client):
     assert "SSH" in text_of(page_of(client, job, "?finding=EXP-002"))
 
 
+def test_top_findings_stand_in_the_order_of_a_hosts_page(client):
+    seen = replace(make_address(services=make_services()), vulnerabilities=VULNERABILITIES, end_of_life=END_OF_LIFE)
+    row = make_result(make_report("127.66.0.1", seen))
+    groups = job_findings(row.job).groups
+    assert [group.rule_id for group in groups] == [finding["rule_id"] for finding in host_result(row)["findings"]]
+    assert [group.rule_id for group in groups[:3]] == ["ACC-001", "VUL-001", "VUL-002"]
+    assert [group.points for group in groups] != sorted((group.points for group in groups), reverse=True)
+
+
+def test_a_top_finding_weighs_what_it_does_where_it_weighs_most_and_among_equals_more_hosts_come_first(client):
+    job = make_job("127.66.0.1", "10.0.0.2", "127.66.0.3", "127.66.0.4")
+    private = make_address("10.0.0.2", open_ports=[6379, 9200, 9300, 22, 1883, 5005, 5672, 2049], is_global=False)
+    make_result(make_report("10.0.0.2", private), job=job)
+    for n, ports in ((1, [6379]), (3, [23, 3389]), (4, [23])):
+        make_result(make_report(f"127.66.0.{n}", make_address(f"127.66.0.{n}", open_ports=ports)), job=job)
+    worst = job.targets.order_by("-risk_score")[0]
+    assert (worst.host, worst.verdict["findings"][0]["floor"]) == ("10.0.0.2", None), "a private address raises nothing"
+    groups = job_findings(job).groups
+    assert [(group.rule_id, group.points, group.floor, group.hosts) for group in groups[:3]] == [
+        ("EXP-009", 50, "high", 2),
+        ("EXP-004", 35, "high", 2),
+        ("EXP-003", 35, "high", 1),
+    ]
+
+
 def test_what_is_not_known_is_counted_by_reason_with_links(client):
     page = page_of(client, finished_job())
     assert (
@@ -469,6 +496,13 @@ def test_provenance_says_what_was_typed_left_out_and_by_which_rules(client):
     for extension in ("json", "ndjson", "csv"):
         assert f'href="/scan/{job.token}/export.{extension}"' in page
         assert client.get(f"/scan/{job.token}/export.{extension}").status_code == 200
+
+
+@pytest.mark.parametrize(("ports", "said"), [("1-65535", "the profile all 65535 ports"), ("22,80", "22, 80 2 ports")])
+def test_provenance_names_the_profile_whose_ports_they_are(client, ports, said):
+    job = make_job("127.66.0.1", ports=ports)
+    make_result(make_failure("127.66.0.1"), job=job)
+    assert said in text_of(page_of(client, job))
 
 
 def test_a_long_input_is_shown_in_part_and_says_so(client):
