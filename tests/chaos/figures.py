@@ -22,7 +22,8 @@ def record(test: str, database: str, **figures: object) -> None:
     print(f"{test} ({database}): {_words(figures)}")
     if path := os.environ.get("CHAOS_FIGURES"):
         with Path(path).open("a") as file:
-            file.write(json.dumps({"test": test, "database": database, "figures": figures}) + "\n")
+            day = f"{datetime.now(UTC):%Y-%m-%d}"
+            file.write(json.dumps({"test": test, "database": database, "day": day, "figures": figures}) + "\n")
 
 
 def _words(figures: dict[str, object]) -> str:
@@ -34,7 +35,7 @@ def _number(value: object) -> str:
 
 
 def write_page(lines: list[str]) -> None:
-    """Put the table between the markers; what was not measured this time stays."""
+    """Put the table between the markers; what was not measured this time stays, with its day."""
     text = PAGE.read_text()
     _, _, tail = text.partition(BEGIN)
     old, _, _ = tail.partition(END)
@@ -42,10 +43,9 @@ def write_page(lines: list[str]) -> None:
     for line in lines:
         found = json.loads(line)
         name = f"{found['test']} | {found['database']} "
-        rows[name] = f"| {name}| {_words(found['figures'])} |"
-    table = ["| Test | Database | Measured |", "| --- | --- | --- |", *rows.values()]
-    measured = f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores."
-    body = "\n".join([BEGIN, "", measured, "", *table, "", END])
+        rows[name] = f"| {name}| {found['day']} | {_words(found['figures'])} |"
+    table = ["| Test | Database | Day | Measured |", "| --- | --- | --- | --- |", *rows.values()]
+    body = "\n".join([BEGIN, "", *table, "", END])
     PAGE.write_text(re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: body, text, flags=re.DOTALL))
 
 
