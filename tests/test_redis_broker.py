@@ -155,7 +155,7 @@ def results(token: str) -> list[tuple[str, str]]:
 
 @needs_redis
 @pytest.mark.django_db(transaction=True)
-def test_flushed_and_killed_in_mid_job_it_costs_no_target(server, settings):
+def test_flushed_and_killed_in_mid_job_it_costs_no_target_and_is_in_the_log(server, settings, capfd):
     with ExitStack() as stack:
         dark = stack.enter_context(silent()).port
         port = stack.enter_context(refusing())

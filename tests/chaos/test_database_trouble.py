@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def test_a_postgres_that_crashes_in_mid_job_costs_no_result_and_no_attempt(postg
         stack.stop()
     finally:
         stack.kill()
+    assert re.search(r"(the database is away|leases wait for the database|failed, tried again every).*: \S", stack.text())
     assert ledger.not_once() == []
     assert errors(ledger) == []
     after = [at - back for at in ledger.write_times() if at > back]
@@ -125,6 +127,7 @@ def test_a_full_disk_turns_submissions_away_and_costs_no_result(small_disk, tmp_
         stack.stop()
     finally:
         stack.kill()
+    assert "database or disk is full" in stack.text()
     assert ledger.not_once() == []
     assert errors(ledger) == []
     after = [at - freed for at in ledger.write_times() if at > freed]
