@@ -24,12 +24,13 @@ pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("alone")]
 
 
 def test_what_a_worker_writes_that_slept_past_its_lease_is_discarded(start, ledger):
-    stops = int(os.environ.get("STOPS", 3))
+    least, stops, fenced = int(os.environ.get("STOPS", 3)), 0, 0
     stack = start(PROBE_ATTEMPTS="1")
     ledger.count_from_now()
     with silent_everywhere() as dark:
-        for stop in range(stops):
-            stack.scan(ip_addresses=[f"127.30.{stop}.0/29"], ports=[dark])
+        # A worker that finds out first that its rows are gone writes nothing at all; sooner or later one does not.
+        while stops < least or (not fenced and stops < 5 * least):
+            stack.scan(ip_addresses=[f"127.30.{stops}.0/29"], ports=[dark])
             assert becomes(ledger.holders)
             (pid, *_) = ledger.holders()
             kill(pid, number=signal.SIGSTOP)
@@ -39,11 +40,11 @@ def test_what_a_worker_writes_that_slept_past_its_lease_is_discarded(start, ledg
                 kill(pid, number=signal.SIGCONT)
             assert becomes(ledger.is_all_done), stack.text()[-3000:]
             time.sleep(1)  # whatever the sleeper still has to say
-        fenced = len(re.findall("was no longer ours: its report is discarded", stack.text()))
+            stops, fenced = stops + 1, len(re.findall("was no longer ours: its report is discarded", stack.text()))
     stack.stop()
     assert ledger.not_once() == []
     assert ledger.count("SELECT count(*) FROM scans_targetresult WHERE state = 'done'") == 8 * stops
-    assert fenced >= stops // 4  # a worker that finds out first that its rows are gone writes nothing at all
+    assert fenced >= max(1, stops // 4)
     record("Worker stopped past its lease", ledger.name, stops=stops, targets=8 * stops, late_writes_fenced=fenced, twice=0)
 
 
