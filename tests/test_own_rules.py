@@ -10,10 +10,12 @@ from django.utils import timezone
 
 from scans.conf import risk_pack
 from scans.core.options import RiskOptions
-from scans.core.risk import default_pack
+from scans.core.risk import default_pack, gather, rate
 from scans.core.types import Level
 from scans.models import TargetResult
 from scans.selectors.dashboard import _port_count
+from scans.selectors.job_findings import job_findings
+from scans.selectors.results import host_result
 from scans.services import doctor
 from scans.services.audit import COMMAND_LINE, SYSTEM
 from scans.services.cancel import cancel_job
@@ -21,6 +23,7 @@ from scans.services.jobs import submit_scan
 from scans.services.slices import run_slice
 from scans.services.waivers import WaiverRequest, add_waiver
 from scans.supervisor import banner
+from tests.factories import VULNERABILITIES, make_address, make_report, make_result
 from tests.servers import listening, public
 from tests.services.test_jobs import request
 
@@ -77,3 +80,17 @@ def test_the_colours_of_the_dashboards_ports_follow_them(own_rules):
 
 def test_the_banner_says_nothing_of_rules_that_are_as_they_came():
     assert "Risk rules" not in banner.workers()
+
+
+@pytest.mark.django_db
+def test_pages_put_a_finding_of_theirs_about_what_is_exploited_as_high_as_a_built_in_one(own_rules):
+    own_rules.write_text(
+        "rules:\n  - {id: ORG-002, title: T, match: list, fact: vulns.kev, points: 1, cap: 1,\n"
+        "     evidence: E, remediation: R, reference: H}\n"
+    )
+    seen = replace(make_address(open_ports=[23, 3389]), vulnerabilities=VULNERABILITIES)
+    report = make_report("127.66.0.1", seen)
+    row = make_result(replace(report, verdict=rate(gather(report.addresses), risk_pack())))
+    order = [finding["rule_id"] for finding in host_result(row)["findings"]]
+    assert sorted(order[:2]) == ["ORG-002", "VUL-001"]
+    assert [group.rule_id for group in job_findings(row.job).groups] == order

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Count
 
+from scans.conf import risk_pack
 from scans.core import risk
 from scans.core.risk.levels import rank
 from scans.core.types import Level
@@ -166,7 +167,7 @@ def _grouped(rows: Sequence[_Row], waivers: WaiversInForce, addresses: Mapping[i
         )
         for rule_id, group in groups.items()
     ]
-    return tuple(sorted(made, key=_order(risk.urgency())))
+    return tuple(sorted(made, key=_order(risk.urgency(risk_pack()))))
 
 
 def _order(places: Mapping[str, int]) -> Callable[[FindingGroup], tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from scans.conf import risk_pack
 from scans.core import risk, wire
 from scans.core.types import Level
 from scans.models import OPEN_STATES, RescoredVerdict, ScanJob, TargetResult
@@ -84,7 +85,7 @@ def wire_result(row: TargetResult, waivers: WaiversInForce, others: Sequence[Res
 def host_result(row: TargetResult) -> dict[str, Any]:
     """A result for its own page: marked with the waivers in force, and what wants acting on first, also in an old row."""
     result = wire_result(row, waivers_in_force())
-    places = risk.urgency()
+    places = risk.urgency(risk_pack())
 
     def weight(finding: dict[str, Any]) -> tuple[int, int, int, str]:
         floor = Level(finding["floor"]) if finding["floor"] else None
