@@ -95,8 +95,11 @@ def full_disks() -> list[str]:
     return [name for name, place in disks().items() if _is_full(place)]
 
 
-def _device(place: Path) -> int:
-    return place.stat().st_dev
+def _device(place: Path) -> int | None:
+    try:
+        return place.stat().st_dev
+    except OSError:  # nobody is turned away for that
+        return None
 
 
 def _is_full(place: Path) -> bool:

@@ -73,7 +73,7 @@ def service_rows(address: Json, result: Json) -> list[ServiceRow]:
     seen = next(wired for wired in result["addresses"] if wired["address"] == address["address"])
     asked = {service["port"]: service for service in seen["services"]}
     latency = {port: ms for port, state, _, _, ms in address["probes"] if state == PortState.OPEN}
-    others = [port for port in latency if port not in asked and not seen["answers_everywhere"]]
+    others = [port for port in latency if port not in asked and not seen.get("answers_everywhere")]
     room = max(0, MAX_ROWS // len(result["addresses"]) - len(asked))
     detailed = [port for port, said in sorted(asked.items()) if any(said[name] for name in DETAILS)]
     folded = frozenset(detailed[: MAX_FOLDS // len(result["addresses"])])

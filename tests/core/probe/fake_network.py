@@ -88,6 +88,23 @@ class FakeNetwork:
         return due
 
 
+class RateLimit:
+    """How a host limits its answers: a bucket that holds a quarter of a second's."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._tokens, self._at = per_second / 4, 1000.0  # when the world begins
+
+    def takes_one(self, *, now: float) -> bool:
+        """Whether one more is answered."""
+        self._tokens = min(self._per_second / 4, self._tokens + (now - self._at) * self._per_second)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class FakeSocket:
     """As much of a socket as the engine uses."""
 

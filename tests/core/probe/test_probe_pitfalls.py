@@ -18,7 +18,7 @@ from scans.core.probe.restraint import Restraint
 from scans.core.probe.window import Window
 from scans.core.types import PortState, Probe
 from tests.core.probe.driving import collect, engine_for, plan, states
-from tests.core.probe.fake_network import Answer, FakeNetwork
+from tests.core.probe.fake_network import Answer, FakeNetwork, RateLimit
 from tests.core.probe.test_probe_scripted import CLOSED, UNLIMITED, addresses, always, submitted
 from tests.patience import PATIENCE
 from tests.servers import refusing, silent
@@ -202,18 +202,15 @@ def test_sockets_that_are_parked_do_not_wake_the_loop():
 @pytest.mark.parametrize("per_second", [20, 200])
 def test_a_host_that_limits_only_its_refusals_is_found_out_port_by_port(per_second):
     opened, filtered = set(range(7, 601, 40)), set(range(5, 601, 60))
-    bucket = {"tokens": per_second / 4, "at": 1000.0}
+    bucket = RateLimit(per_second)
 
     def limits(host: str, port: int, now: float) -> Answer:
         if port in opened:
             return 0.02, 0
         if port in filtered:
             return None
-        bucket["tokens"] = min(per_second / 4, bucket["tokens"] + (now - bucket["at"]) * per_second)
-        bucket["at"] = now
-        if bucket["tokens"] < 1:
+        if not bucket.takes_one(now=now):
             return None
-        bucket["tokens"] -= 1
         return 0.02, errno.ECONNREFUSED
 
     world = FakeNetwork(limits)

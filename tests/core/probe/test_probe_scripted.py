@@ -16,7 +16,7 @@ import pytest
 from scans.core.probe import ProbeEngine
 from scans.core.types import PortState
 from tests.core.probe.driving import collect, plan, states
-from tests.core.probe.fake_network import Answer, FakeNetwork
+from tests.core.probe.fake_network import Answer, FakeNetwork, RateLimit
 
 PROBES = int(os.environ.get("FAKE_PROBES", "50000"))
 PORTS = range(1, 101)
@@ -200,16 +200,13 @@ def test_a_firewall_that_shuts_in_mid_scan_leaves_ports_filtered_and_never_close
 def test_a_host_that_limits_rates_is_found_out_port_by_port(per_second, filtered_share):
     chance = random.Random(per_second)
     filtered = {port for port in range(1, 601) if chance.random() < filtered_share}
-    bucket = {"tokens": per_second / 4, "at": 1000.0}
+    bucket = RateLimit(per_second)
 
     def limits(host: str, port: int, now: float) -> Answer:
         if port in filtered:
             return None
-        bucket["tokens"] = min(per_second / 4, bucket["tokens"] + (now - bucket["at"]) * per_second)
-        bucket["at"] = now
-        if bucket["tokens"] < 1:
+        if not bucket.takes_one(now=now):
             return None
-        bucket["tokens"] -= 1
         return 0.02, 0 if port % 50 == 0 else errno.ECONNREFUSED
 
     world = FakeNetwork(limits)
