@@ -25,9 +25,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 40
 TARGETS_A_JOB = 100
+LARGE_JOB = 1_000  # targets
 LEVELS = "CASE WHEN ordinal < 50 THEN 'low' WHEN ordinal < 80 THEN 'medium' WHEN ordinal < 95 THEN 'high' ELSE 'unknown' END"
 LIMIT_SECONDS = 170  # of both databases together, and as much again for each hundred thousand results
 TAGS = 20
+SMALL_LISTS = (
+    "scans/waiver", "scans/clientkey", "scans/workerheartbeat", "scans/modelanswer", "scans/ratebucket",
+    "scans/sourcehealth", "scans/rescore", "scans/rescoredverdict", "django_q/ormq", "django_q/success",
+    "django_q/failure", "auth/user", "auth/group",
+)  # fmt: skip
 PORTS_A_DAY, COUNTRIES_A_DAY = 300, 60  # that the daily counts of a busy installation tell apart
 FRESH_COUNTS = 2000  # not folded yet: what forty workers add in some seconds
 
@@ -126,8 +132,8 @@ def fill(results: int) -> str:
 
 
 def fill_busy_jobs() -> dict[str, str]:
-    """A finished job whose targets all have services and a strip of their own, and one of 1,000 targets that runs, half of
-    them seen; returns what their pages ask, at first and every two seconds."""
+    """A finished job whose targets all have services and a strip of their own, and two of 1,000 targets: one that is done,
+    and one that runs, half of them seen; returns what their pages ask, at first and every two seconds."""
     from dataclasses import replace
     from datetime import timedelta
 
@@ -136,17 +142,21 @@ def fill_busy_jobs() -> dict[str, str]:
     from scans.models import JobState, TargetState, WorkerHeartbeat
     from scans.selectors import RowFilters, RowOrder, job_progress, pace, row_slice
     from scans.web.job_rows import Shown
-    from tests.factories import make_address, make_job, make_report, make_result, make_services, spread
+    from tests.factories import finish, make_address, make_job, make_report, make_result, make_services, spread
 
     served = make_job(*(f"https://served{n}.invalid/" for n in range(TARGETS_A_JOB)))
     for n in range(TARGETS_A_JOB):
         seen = make_address(f"127.65.255.{n}", services=make_services(), filtered=[9000 + n])
         make_result(make_report(f"https://served{n}.invalid/", seen), job=served)
+    large = make_job(*(f"large{n}.invalid" for n in range(LARGE_JOB)))
+    seen = make_address("127.65.253.1", services=make_services())
+    spread(make_result(make_report("large0.invalid", seen), job=large), large.targets.all())
+    finish(large)
     now = timezone.now()
-    running = make_job(*(f"running{n}.invalid" for n in range(1000)), state=JobState.RUNNING, started_at=now)
+    running = make_job(*(f"running{n}.invalid" for n in range(LARGE_JOB)), state=JobState.RUNNING, started_at=now)
     seen = make_address("127.65.254.1", services=make_services())
     row = make_result(make_report("running0.invalid", seen), job=running, state=TargetState.SCANNED)
-    spread(row, running.targets.filter(ordinal__lt=500))
+    spread(row, running.targets.filter(ordinal__lt=LARGE_JOB // 2))
     soon = now + timedelta(hours=1)  # a supervisor that beats, or every page would look for work left behind
     WorkerHeartbeat.objects.create(kind="supervisor", host="bench", pid=1, started_at=now, seen_at=soon)
     page = row_slice(running, RowFilters(), order=RowOrder.SUBMITTED, first=1)
@@ -155,6 +165,7 @@ def fill_busy_jobs() -> dict[str, str]:
     news = {n: replace(shown, letters="l" * n + shown.letters[n:]) for n in (0, 1, TARGETS_A_JOB)}
     return {
         "a job's page, every target with services": f"/jobs/{served.token}",
+        "a job's page, 1,000 targets": f"/jobs/{large.token}",
         "a running job's page, 1,000 targets": f"/jobs/{running.token}",
         **{f"a running job's page asks again, {n} rows new": f"/jobs/{running.token}?shown={s}" for n, s in news.items()},
     }
@@ -320,6 +331,11 @@ def paths(token: str) -> dict[str, str]:
         "the form with its recent jobs": "/",
         "a job's page": f"/jobs/{token}",
         "a host's page": f"/jobs/{token}/hosts/8",
+        "the page of sources": "/sources",
+        "the waivers": "/waivers",
+        "one's own keys": "/keys",
+        "the login": "/login",
+        **{f"admin: {name}": f"/admin/{name}/" for name in SMALL_LISTS},
     }
 
 
