@@ -12,13 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scans import selectors
 from scans.core.types import Level
-from scans.models import AuditEvent, TargetResult, Waiver
+from scans.models import AuditEvent, ScanJob, TargetResult, Waiver
 from scans.selectors.waivers import MAX_IN_FORCE
 from scans.services import waivers
 from scans.services.audit import COMMAND_LINE
@@ -420,6 +421,18 @@ def test_in_the_server_profile_staff_accept_risks_and_others_see_them(server_pro
 def test_a_foreign_form_accepts_nothing():
     strict = Client(enforce_csrf_checks=True)
     assert strict.post("/waivers", {"rule_id": "EXP-009"}).status_code == 403
+
+
+def test_top_findings_are_kept_until_the_job_or_a_waiver_changes(row, django_assert_num_queries):
+    first = selectors.job_findings(row.job)
+    with django_assert_num_queries(1):
+        assert selectors.job_findings(row.job) is first
+    waive()
+    assert [group.waived for group in selectors.job_findings(row.job).groups if group.rule_id == "EXP-009"] == [1]
+    TargetResult.objects.filter(pk=row.pk).update(verdict={**row.verdict, "findings": []})
+    assert selectors.job_findings(row.job).groups, "nobody has said that it changed"
+    ScanJob.objects.filter(pk=row.job_id).update(version=F("version") + 1)
+    assert not selectors.job_findings(ScanJob.objects.get(pk=row.job_id)).groups
 
 
 def test_a_waiver_outlives_the_job_it_was_accepted_on(row):
