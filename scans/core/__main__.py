@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tools = Tools(options=options)
     sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
-    items = [Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets)]
+    items = (Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets))
     outcomes: list[Outcome] = []
     scanned = pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES)
     try:

@@ -2,7 +2,7 @@
 
 One turn, in this order:
 
-1. admit the hosts handed in, give up those dropped; on cancel, give up everything instead;
+1. pull plans and admit the hosts handed in, give up those dropped; on cancel, give up everything instead;
 2. launch at most TURN_BURST probes, HOST_BURST for each host in its turn, within the windows and the rate;
 3. wait for events, and take all there are;
 4. only then expire what is overdue: an answer that already is in the kernel is never taken for silence, however long the
@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing
 
 from scans.core.options import ProbeOptions
 from scans.core.probe.budgets import ProbeBudgets
+from scans.core.probe.feed import MOST_PORTS, READY_HOSTS, Feed
 from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
 from scans.core.probe.kept import KeptConnections
@@ -88,6 +89,7 @@ class ProbeEngine:
         self._budgets = ProbeBudgets.from_options(options)
         self._may_connect = may_connect
         self._inbox = Inbox()
+        self._feed: Feed | None = None
         self._same_ports: tuple[Sequence[int], tuple[int, ...]] = ((), ())
         self._finished: list[HostResult] = []
         self._refusing: list[Host] = []  # who answered since refusals were last counted
@@ -148,11 +150,16 @@ class ProbeEngine:
             turns=self._turns,
         )
 
-    def run(self) -> Iterator[list[HostResult]]:
+    def run(self, plans: Iterable[HostPlan | None] | None = None) -> Iterator[list[HostResult]]:
         """Probe, and yield hosts in batches as they are finished.
 
         Nothing happens while the caller holds a batch: hand it on, to a queue say, and come back.
+
+        Plans are pulled in the caller's thread, only as there is room for them, and their end is a `finish`. The iterator
+        must not block; a None means "nothing now", and more is asked for a little later. What it raises ends the run and
+        is raised here, and so is what `submit` says of a plan.
         """
+        self._feed = None if plans is None else Feed(plans)
         with ExitStack() as stack:
             self._wake_fd = stack.enter_context(self._inbox.opened())
             self._epoll = stack.enter_context(closing(self._network.poller()))
@@ -184,8 +191,11 @@ class ProbeEngine:
 
     def _turn(self) -> None:
         self._turns += 1
+        if self._feed is not None:
+            self._pull(self._feed)
         self._admit()
         if self._inbox.is_cancelled:
+            self._feed = None
             self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
             return
         if dropped := self._inbox.take_dropped():
@@ -197,6 +207,22 @@ class ProbeEngine:
         self._kept.expire(now=listened_at)
         if not len(self._inbox):
             self._pool.drain()  # idle: others may need the descriptors
+
+    def _pull(self, feed: Feed) -> None:
+        """Take plans until enough hosts have something to send."""
+        now = self._now()
+        while self._is_hungry(feed, now) and (plan := feed.take(now=now)) is not None:
+            self.submit(plan)
+            self._admit()
+        if feed.has_ended:
+            self._feed = None
+            self.finish()
+
+    def _is_hungry(self, feed: Feed, now: float) -> bool:
+        if self._inbox.is_cancelled or len(self._rotation) >= READY_HOSTS or self._inbox.ports_held >= MOST_PORTS:
+            return False
+        # Hosts that rest have nothing in flight and nothing to send: without a limit their number would grow and grow.
+        return len(self._inbox) < self._budgets.max_inflight + READY_HOSTS and feed.may_ask(now=now)
 
     def _admit(self) -> None:
         for host in self._inbox.take_new():
@@ -367,6 +393,8 @@ class ProbeEngine:
         until = now + LONGEST_SLEEP_SECONDS
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
+        elif self._feed is not None and self._is_hungry(self._feed, now):
+            until = now
         elif self._window.room > 0 and self._rotation.has_paced:
             wait = self._pace.wait_seconds(now=now)
             until = min(until, max(self._rests_until, now + max(wait, TOKEN_NAP_SECONDS) if wait else now))

@@ -25,7 +25,6 @@ class Host:
 
     __slots__ = (
         "_next_index",
-        "_planned_count",
         "_retries",
         "_scope_id",
         "_text",
@@ -41,6 +40,7 @@ class Host:
         "open_count",
         "path",
         "plan",
+        "planned_count",
         "ports",
         "probes",
         "refused",
@@ -69,7 +69,7 @@ class Host:
         self.begun_at = 0.0  # the same on the loop's clock
         self.deadline_at: float | None = None
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
-        self.remaining = self._planned_count = len(ports)
+        self.remaining = self.planned_count = len(ports)
         self.open_count = 0
         # How many ports, and how soon the last, which the loop has not counted yet.
         self.refused, self.refused_seconds = 0, 0.0
@@ -158,11 +158,11 @@ class Host:
     @property
     def progress(self) -> tuple[int, int]:
         """Planned ports that have a state, and planned ports in all."""
-        return min(len(self.ports) - self.remaining, self._planned_count), self._planned_count
+        return min(len(self.ports) - self.remaining, self.planned_count), self.planned_count
 
     def control(self) -> None:
         """Ask further ports, if so many are open that it may answer everywhere."""
-        self.is_controlled = is_suspicious(open_count=self.open_count, asked_count=self._planned_count)
+        self.is_controlled = is_suspicious(open_count=self.open_count, asked_count=self.planned_count)
         if self.is_controlled:
             controls = control_ports(self.ports)
             self.ports = (*self.ports, *controls)
@@ -170,17 +170,17 @@ class Host:
             self.remaining = len(controls)
 
     def _answers_everywhere(self) -> bool | None:
-        states = [probe.state for probe in self.probes[self._planned_count :] if probe is not None]
+        states = [probe.state for probe in self.probes[self.planned_count :] if probe is not None]
         if not self.is_controlled or PortState.NOT_TESTED in states:
             return None
         controls = [state is PortState.OPEN for state in states]
         planned_open = self.open_count - sum(controls)
-        return answers_everywhere(controls, open_count=planned_open, asked_count=self._planned_count)
+        return answers_everywhere(controls, open_count=planned_open, asked_count=self.planned_count)
 
     def result(self, connections: dict[int, socket.socket]) -> HostResult:
         """The finished host, for the caller."""
         now = datetime.now(UTC)
-        probes = self.probes[: self._planned_count]
+        probes = self.probes[: self.planned_count]
         return HostResult(
             key=self.plan.key,
             address=self.plan.address,

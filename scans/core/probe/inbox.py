@@ -17,6 +17,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.is_cancelled = False
+        self.ports_held = 0  # planned ports of all unfinished hosts
         self._lock = threading.RLock()  # re-entrant: a signal handler may cancel whatever its thread was doing here
         self._hosts: dict[Hashable, Host] = {}
         self._new: deque[Host] = deque()
@@ -54,6 +55,7 @@ class Inbox:
                 raise ValueError(f"A host with the key {host.plan.key!r} is already under way.")
             self._hosts[host.plan.key] = host
             self._new.append(host)
+            self.ports_held += host.planned_count
             self._wake()
 
     def close(self) -> None:
@@ -101,6 +103,7 @@ class Inbox:
         """That host is finished."""
         with self._lock:
             del self._hosts[host.plan.key]
+            self.ports_held -= host.planned_count
 
     def is_over(self) -> bool:
         """Whether nothing is left to do; from then on nothing more is taken, so that no host is taken and lost."""
