@@ -12,6 +12,7 @@ One turn, in this order:
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -90,6 +91,8 @@ class ProbeEngine:
         self._may_connect = may_connect
         self._inbox = Inbox()
         self._feed: Feed | None = None
+        self._ends_at = math.inf  # the whole run
+        self._end_reason = "cancelled"
         self._same_ports: tuple[Sequence[int], tuple[int, ...]] = ((), ())
         self._finished: list[HostResult] = []
         self._refusing: list[Host] = []  # who answered since refusals were last counted
@@ -133,6 +136,11 @@ class ProbeEngine:
         host = self._inbox.find(key)
         return host.progress if host else None
 
+    def partial(self, key: Hashable) -> tuple[Probe, ...] | None:
+        """What is known so far of a host under way, which goes on; None for one that is finished or unknown."""
+        host = self._inbox.find(key)
+        return host.settled if host else None
+
     @property
     def pace(self) -> Pace:
         """What paced hosts are probed at, for whoever else makes connections to them."""
@@ -150,7 +158,9 @@ class ProbeEngine:
             turns=self._turns,
         )
 
-    def run(self, plans: Iterable[HostPlan | None] | None = None) -> Iterator[list[HostResult]]:
+    def run(
+        self, plans: Iterable[HostPlan | None] | None = None, *, deadline_seconds: float | None = None
+    ) -> Iterator[list[HostResult]]:
         """Probe, and yield hosts in batches as they are finished.
 
         Nothing happens while the caller holds a batch: hand it on, to a queue say, and come back.
@@ -158,7 +168,11 @@ class ProbeEngine:
         Plans are pulled in the caller's thread, only as there is room for them, and their end is a `finish`. The iterator
         must not block; a None means "nothing now", and more is asked for a little later. What it raises ends the run and
         is raised here, and so is what `submit` says of a plan.
+
+        After the deadline it ends as after a `cancel`, but what is left is not_tested because of the deadline.
         """
+        if deadline_seconds is not None:
+            self._ends_at = self._now() + deadline_seconds
         self._feed = None if plans is None else Feed(plans)
         with ExitStack() as stack:
             self._wake_fd = stack.enter_context(self._inbox.opened())
@@ -196,7 +210,7 @@ class ProbeEngine:
         self._admit()
         if self._inbox.is_cancelled:
             self._feed = None
-            self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
+            self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, self._end_reason)
             return
         if dropped := self._inbox.take_dropped():
             self._give_up(dropped, PortState.NOT_TESTED, "dropped")
@@ -228,11 +242,15 @@ class ProbeEngine:
         for host in self._inbox.take_new():
             if host.remaining:
                 self._rotation.add(host)
+                if host.deadline_at is not None:
+                    self._alarms.add(host, at=host.deadline_at)
             elif not host.is_finished:
                 self._finish(host)
 
     def _launch(self) -> None:
         now = self._now()
+        if now >= self._ends_at:
+            return
         self._window.recover(now=now)
         if now >= self._ages_at:
             self._ages_at = now + AGE_SECONDS
@@ -255,6 +273,9 @@ class ProbeEngine:
     def _may_begin(self, host: Host, now: float) -> bool:
         """Ask the scope policy, the last time before a packet leaves."""
         if host.is_finished:
+            return False
+        if host.deadline_at is not None and host.deadline_at <= now:  # that of its batch
+            self._give_up([host], PortState.NOT_TESTED, "deadline")
             return False
         if not self._may_connect(host.plan.address):
             self._give_up([host], PortState.REFUSED, "scope")
@@ -377,20 +398,25 @@ class ProbeEngine:
                 self._silence(flight, host, needed)
 
     def _ring_alarms(self) -> None:
-        now = self._now()
+        now, overdue = self._now(), dict[Host, None]()
         for host in self._alarms.due(now=now):
             if host.is_finished:
                 continue
             if host.deadline_at is not None and host.deadline_at <= now:
-                self._give_up([host], PortState.NOT_TESTED, "deadline")
+                overdue[host] = None
             else:
                 host.is_resting = False
                 self._requeue(host)
+        if overdue:
+            self._give_up([*overdue], PortState.NOT_TESTED, "deadline")
+        if now >= self._ends_at and not self._inbox.is_cancelled:
+            self._end_reason = "deadline"
+            self.cancel()
 
     def _sleep_seconds(self) -> float:
         """How long to wait for events: until the next thing that is due, and not at all while there is work."""
         now = self._now()
-        until = now + LONGEST_SLEEP_SECONDS
+        until = min(now + LONGEST_SLEEP_SECONDS, self._ends_at)
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
         elif self._feed is not None and self._is_hungry(self._feed, now):

@@ -67,7 +67,7 @@ class Host:
         self.has_begun = self.is_queued = self.is_resting = self.is_finished = False
         self.started_at: datetime | None = None
         self.begun_at = 0.0  # the same on the loop's clock
-        self.deadline_at: float | None = None
+        self.deadline_at = plan.ends_at
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
         self.remaining = self.planned_count = len(ports)
         self.open_count = 0
@@ -85,7 +85,8 @@ class Host:
         self.started_at = datetime.now(UTC)
         self.begun_at = now
         if self.plan.deadline_seconds is not None:
-            self.deadline_at = now + self.plan.deadline_seconds
+            own = now + self.plan.deadline_seconds
+            self.deadline_at = own if self.deadline_at is None else min(own, self.deadline_at)
         self.probes = [None] * len(self.ports)
 
     @property
@@ -159,6 +160,11 @@ class Host:
     def progress(self) -> tuple[int, int]:
         """Planned ports that have a state, and planned ports in all."""
         return min(len(self.ports) - self.remaining, self.planned_count), self.planned_count
+
+    @property
+    def settled(self) -> tuple[Probe, ...]:
+        """The planned ports that have a state, ascending."""
+        return tuple(probe for probe in self.probes[: self.planned_count] if probe is not None)
 
     def control(self) -> None:
         """Ask further ports, if so many are open that it may answer everywhere."""

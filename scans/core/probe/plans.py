@@ -24,6 +24,7 @@ class HostPlan:
     ports: Sequence[int]  # in any order; a port named twice is probed once
     is_paced: bool  # counts against the rate: true for global addresses
     deadline_seconds: float | None = None  # from its first probe; what is left then is not_tested
+    ends_at: float | None = None  # monotonic: the same for a batch of hosts, begun or not
     keep_open: bool = False  # hand open connections over, instead of closing each with a reset
 
 
