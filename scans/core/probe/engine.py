@@ -17,6 +17,8 @@ import os
 import select
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from operator import attrgetter
+from typing import cast
 
 from scans.core.options import ProbeOptions
 from scans.core.probe.budgets import ProbeBudgets
@@ -110,6 +112,7 @@ class ProbeEngine:
         self._starved_since: float | None = None  # when the system began to deny us every descriptor
         self._was_held_up = self._is_quiet = False  # quiet: the last look found no event at all
         self._sent = self._answered = self._retried = self._turns = 0
+        self._states = dict.fromkeys(PortState, 0)  # of planned ports
 
     def submit(self, plan: HostPlan) -> None:
         """Add a host. Raises EngineClosedError after `finish` or the end of `run`, ValueError for what cannot be meant.
@@ -148,7 +151,8 @@ class ProbeEngine:
 
     @property
     def stats(self) -> ProbeStats:
-        """A snapshot."""
+        """A snapshot, cheap at any time."""
+        crowd = max(self._crowds.values(), key=attrgetter("answers"))
         return ProbeStats(
             sent=self._sent,
             answered=self._answered,
@@ -156,6 +160,10 @@ class ProbeEngine:
             in_flight=self._window.in_flight,
             hosts_waiting=len(self._inbox),
             turns=self._turns,
+            planned=self._inbox.ports_taken,
+            states=self._states.copy(),
+            rtt_seconds=crowd.rtt_seconds,
+            loss=crowd.loss,
         )
 
     def run(
@@ -179,6 +187,7 @@ class ProbeEngine:
             self._epoll = stack.enter_context(closing(self._network.poller()))
             self._epoll.register(self._wake_fd, select.EPOLLIN)
             self._pool = SocketPool(self._network, self._epoll, most_open=self._budgets.max_inflight)
+            stack.callback(setattr, self._window, "in_flight", 0)  # some linger still, for ports that have their state
             stack.callback(self._pool.close)
             stack.callback(self._kept.close)
             while not self._inbox.is_over():
@@ -501,6 +510,7 @@ class ProbeEngine:
             count, host.refused = host.refused, 0
             self._window.land(count, count)
             host.window.land(count, count)
+            self._states[PortState.CLOSED] += count
             self._learn(host, 1, host.refused_seconds, count)
             self._settled(host)
         self._refusing.clear()
@@ -568,6 +578,7 @@ class ProbeEngine:
 
     def _settle(self, host: Host, index: int, probe: Probe) -> None:
         host.settle(index, probe)
+        self._states[probe.state] += 1
         self._settled(host)
 
     def _settled(self, host: Host) -> None:
@@ -598,7 +609,7 @@ class ProbeEngine:
             now = self._now()
             host.was_restrained = True
             host.restraint = Restraint(per_second=host.path.answers / max(now - host.begun_at, LEAST_SECONDS), now=now)
-            host.reopen_silent()
+            self._states[PortState.FILTERED] -= host.reopen_silent()
 
     def _rethink(self) -> None:
         """Shorten the waits that were guessed before anyone had answered."""
@@ -642,7 +653,7 @@ class ProbeEngine:
         """Settle what is left of the hosts, and finish them."""
         self._ground({id(host) for host in hosts if host.window.in_flight})
         for host in hosts:
-            host.settle_rest(state, reason)
+            self._states[state] += host.settle_rest(state, reason)
             self._finish(host)
 
     def _ground(self, hosts: set[int]) -> None:
@@ -660,5 +671,7 @@ class ProbeEngine:
 
     def _finish(self, host: Host) -> None:
         host.is_finished = True
+        for control in host.probes[host.planned_count :]:
+            self._states[cast("Probe", control).state] -= 1  # it was counted, and nobody planned it
         self._inbox.forget(host)
         self._finished.append(host.result(self._kept.hand_over(host.plan.key)))

@@ -135,16 +135,21 @@ class Host:
         if probe.state is PortState.OPEN:
             self.open_count += 1
 
-    def reopen_silent(self) -> None:
-        """Ask all ports again that were believed silent: too soon, as it turns out."""
+    def reopen_silent(self) -> int:
+        """Ask all ports again that were believed silent: too soon, as it turns out. Returns how many."""
+        remaining = self.remaining
         for index, probe in enumerate(self.probes):
             if probe is not None and probe.state is PortState.FILTERED:
                 self.probes[index] = None
                 self._retries.append((index, probe.attempts + 1))
                 self.remaining += 1
+        return self.remaining - remaining
 
-    def settle_rest(self, state: PortState, reason: str) -> None:
-        """Give every port without a state this one. Nothing of this host may be in flight any more."""
+    def settle_rest(self, state: PortState, reason: str) -> int:
+        """Give every port without a state this one. Nothing of this host may be in flight any more.
+
+        Returns how many that were.
+        """
         rest = _all_alike(self.ports, state, reason)
         known = self.probes or [None] * len(self.ports)
         attempts = dict[int, int]()
@@ -155,6 +160,7 @@ class Host:
             if known[index] is None:
                 self.probes[index] = rest[index]._replace(attempts=count)
         self.remaining = 0
+        return known.count(None)
 
     @property
     def progress(self) -> tuple[int, int]:

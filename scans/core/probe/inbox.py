@@ -17,7 +17,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self.is_cancelled = False
-        self.ports_held = 0  # planned ports of all unfinished hosts
+        self.ports_taken = 0  # planned ports of all hosts
+        self.ports_held = 0  # of those unfinished
         self._lock = threading.RLock()  # re-entrant: a signal handler may cancel whatever its thread was doing here
         self._hosts: dict[Hashable, Host] = {}
         self._new: deque[Host] = deque()
@@ -55,6 +56,7 @@ class Inbox:
                 raise ValueError(f"A host with the key {host.plan.key!r} is already under way.")
             self._hosts[host.plan.key] = host
             self._new.append(host)
+            self.ports_taken += host.planned_count
             self.ports_held += host.planned_count
             self._wake()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from scans.core.types import IPAddress, Probe
+from scans.core.types import IPAddress, PortState, Probe
 
 
 class EngineClosedError(RuntimeError):
@@ -50,3 +50,7 @@ class ProbeStats(NamedTuple):
     in_flight: int
     hosts_waiting: int  # submitted and not finished
     turns: int  # moves with every turn of the loop: when it stands still, the loop does
+    planned: int  # ports of all hosts taken so far; of plans that are pulled, those that were
+    states: Mapping[PortState, int]  # how many have which by now, also of hosts not finished
+    rtt_seconds: float | None  # smoothed, of the near or of the far: of whom more was heard
+    loss: float  # of the same: the share of answers that took more than one attempt; 0.0 while there are too few to tell
