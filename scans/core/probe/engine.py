@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import select
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from operator import attrgetter
@@ -27,6 +26,7 @@ from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
 from scans.core.probe.kept import KeptConnections
 from scans.core.probe.network import KERNEL, Network
+from scans.core.probe.one_shot import READABLE
 from scans.core.probe.patience import (
     AGE_SECONDS,
     LEAST_LAST_SECONDS,
@@ -63,6 +63,7 @@ SHORTAGES = OUT_OF_DESCRIPTORS | OUT_OF_PORTS
 TURN_BURST = 512
 HOST_BURST = 64
 MAX_EVENTS = 4096  # fetched at once
+MOST_RINGS = 4096  # bytes that woke the loop; if there are more, they wake it again
 LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
 TOKEN_NAP_SECONDS = 0.005  # at least, so that tokens gather: a turn for each would be mostly overhead
 RESTRAINT_NAP_SECONDS = 0.02  # the same for the tokens of one host, of which there may be many
@@ -184,9 +185,9 @@ class ProbeEngine:
         self._feed = None if plans is None else Feed(plans)
         with ExitStack() as stack:
             self._wake_fd = stack.enter_context(self._inbox.opened())
-            self._epoll = stack.enter_context(closing(self._network.poller()))
-            self._epoll.register(self._wake_fd, select.EPOLLIN)
-            self._pool = SocketPool(self._network, self._epoll, most_open=self._budgets.max_inflight)
+            self._poller = stack.enter_context(closing(self._network.poller()))
+            self._poller.register(self._wake_fd, READABLE)
+            self._pool = SocketPool(self._network, self._poller, most_open=self._budgets.max_inflight)
             stack.callback(setattr, self._window, "in_flight", 0)  # some linger still, for ports that have their state
             stack.callback(self._pool.close)
             stack.callback(self._kept.close)
@@ -372,13 +373,13 @@ class ProbeEngine:
         flights = self._pool.flights
         timeout_seconds, is_more, is_further = self._sleep_seconds(), True, False
         while is_more:
-            events = self._epoll.poll(timeout_seconds, MAX_EVENTS)
+            events = self._poller.poll(timeout_seconds, MAX_EVENTS)
             now = self._now()
             for fd, _ in events:
                 flight = flights.get(fd)
                 if flight is None:
                     if fd == self._wake_fd:
-                        os.eventfd_read(fd)
+                        os.read(fd, MOST_RINGS)
                 elif (host := flight.host) is not None:  # without one it is the echo of a socket that was parked since
                     error = flight.connect(flight.address)
                     if error != ECONNREFUSED or not is_without_messages(flight.socket):
