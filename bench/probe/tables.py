@@ -10,7 +10,7 @@ from bench.probe.peers import OURS
 from bench.probe.score import KINDS
 
 COLUMNS = ("cell", "tool", "runs", "wall s", "x ours", "best s", "CPU s", "MB", "open missed", "false open")
-COLUMNS += ("closed called filtered", "filtered called closed")
+COLUMNS += ("closed called filtered", "filtered called closed", "not reported")
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ def _summary_line(rows: Sequence[Row], ours: float) -> str:
     cells.append(f"{_median(rows, cell, tool, 'megabytes'):.0f}")
     cells.append(f"{_sum(rows, 'missed')} of {_sum(rows, 'true_open')}")
     cells += [_sum(rows, "false_open"), f"{_sum(rows, 'closed_as_filtered')} of {_sum(rows, 'true_closed')}"]
-    cells.append(_sum(rows, "filtered_as_closed"))
+    cells += [_sum(rows, "filtered_as_closed"), _sum(rows, "unsaid")]
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tools = Tools(options=options)
     sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
-    items = [Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets)]
+    items = (Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets))
     outcomes: list[Outcome] = []
     scanned = pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES)
     try:
@@ -78,7 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ports", default="default", help=f'"22,80,8000-8100" or one of: {", ".join(PROFILES)}')
     parser.add_argument("--probe-only", action="store_true", help="ask no intelligence source and no open port what it is")
     parser.add_argument("--allow", action="append", default=[], metavar="CIDR", help="take this network into scope")
-    parser.add_argument("--rate", type=float, metavar="N", help="new connections a second to global addresses, 0: no limit")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="N",
+        help="new connections a second to global addresses, 0: no limit. Unless it is 0, PROBE_NETWORK_RATE of the "
+        "environment (1,000) still holds for those to one /24, or /48 of IPv6; PROBE_NETWORK_RATE=0 lifts that limit",
+    )
     parser.add_argument("--per-host", type=int, metavar="N", help="probes in flight to one host, 0: no limit of its own")
     parser.add_argument("--max-inflight", type=int, metavar="N", help="probes in flight in all, 0: no limit of its own")
     parser.add_argument("--format", choices=list(WRITERS), default="table")

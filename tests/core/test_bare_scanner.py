@@ -161,13 +161,16 @@ def test_a_reader_that_stops_reading_gets_no_traceback():
     assert done.stderr == ""
 
 
-def test_no_limit_of_the_rate_is_none_of_a_network_either():
+def test_no_limit_of_the_rate_is_none_of_a_network_either_and_another_rate_leaves_that_to_the_environment(monkeypatch):
     def budgets(*arguments: str) -> tuple[float, float]:
         probe = bare_scanner._options(bare_scanner._parser().parse_args(["127.0.0.1", *arguments])).probe
         return probe.rate_per_second, probe.network_per_second
 
     assert budgets("--rate", "0") == (0, 0)
     assert budgets("--rate", "50") == (50, 1000)
+    monkeypatch.setenv("PROBE_NETWORK_RATE", "0")
+    assert budgets("--rate", "5000") == (5000, 0)
+    assert "PROBE_NETWORK_RATE=0" in bare_scanner._parser().format_help()
 
 
 def test_an_operators_rules_rate_here_too_and_bad_ones_stop_it(tmp_path):

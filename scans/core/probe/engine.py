@@ -2,7 +2,7 @@
 
 One turn, in this order:
 
-1. admit the hosts handed in, give up those dropped; on cancel, give up everything instead;
+1. pull plans and admit the hosts handed in, give up those dropped; on cancel, give up everything instead;
 2. launch at most TURN_BURST probes, HOST_BURST for each host in its turn, within the windows and the rate;
 3. wait for events, and take all there are;
 4. only then expire what is overdue: an answer that already is in the kernel is never taken for silence, however long the
@@ -12,17 +12,21 @@ One turn, in this order:
 from __future__ import annotations
 
 import errno
+import math
 import os
-import select
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from operator import attrgetter
+from typing import cast
 
 from scans.core.options import ProbeOptions
 from scans.core.probe.budgets import ProbeBudgets
+from scans.core.probe.feed import MOST_PORTS, READY_HOSTS, Feed
 from scans.core.probe.host import Host
 from scans.core.probe.inbox import Inbox
 from scans.core.probe.kept import KeptConnections
 from scans.core.probe.network import KERNEL, Network
+from scans.core.probe.one_shot import READABLE
 from scans.core.probe.patience import (
     AGE_SECONDS,
     LEAST_LAST_SECONDS,
@@ -59,6 +63,7 @@ SHORTAGES = OUT_OF_DESCRIPTORS | OUT_OF_PORTS
 TURN_BURST = 512
 HOST_BURST = 64
 MAX_EVENTS = 4096  # fetched at once
+MOST_RINGS = 4096  # bytes that woke the loop; if there are more, they wake it again
 LONGEST_SLEEP_SECONDS = 0.2  # the turn counter must keep moving while there is nothing to do
 TOKEN_NAP_SECONDS = 0.005  # at least, so that tokens gather: a turn for each would be mostly overhead
 RESTRAINT_NAP_SECONDS = 0.02  # the same for the tokens of one host, of which there may be many
@@ -88,6 +93,9 @@ class ProbeEngine:
         self._budgets = ProbeBudgets.from_options(options)
         self._may_connect = may_connect
         self._inbox = Inbox()
+        self._feed: Feed | None = None
+        self._ends_at = math.inf  # the whole run
+        self._end_reason = "cancelled"
         self._same_ports: tuple[Sequence[int], tuple[int, ...]] = ((), ())
         self._finished: list[HostResult] = []
         self._refusing: list[Host] = []  # who answered since refusals were last counted
@@ -105,6 +113,7 @@ class ProbeEngine:
         self._starved_since: float | None = None  # when the system began to deny us every descriptor
         self._was_held_up = self._is_quiet = False  # quiet: the last look found no event at all
         self._sent = self._answered = self._retried = self._turns = 0
+        self._states = dict.fromkeys(PortState, 0)  # of planned ports
 
     def submit(self, plan: HostPlan) -> None:
         """Add a host. Raises EngineClosedError after `finish` or the end of `run`, ValueError for what cannot be meant.
@@ -131,6 +140,11 @@ class ProbeEngine:
         host = self._inbox.find(key)
         return host.progress if host else None
 
+    def partial(self, key: Hashable) -> tuple[Probe, ...] | None:
+        """What is known so far of a host under way, which goes on; None for one that is finished or unknown."""
+        host = self._inbox.find(key)
+        return host.settled if host else None
+
     @property
     def pace(self) -> Pace:
         """What paced hosts are probed at, for whoever else makes connections to them."""
@@ -138,7 +152,8 @@ class ProbeEngine:
 
     @property
     def stats(self) -> ProbeStats:
-        """A snapshot."""
+        """A snapshot, cheap at any time."""
+        crowd = max(self._crowds.values(), key=attrgetter("answers"))
         return ProbeStats(
             sent=self._sent,
             answered=self._answered,
@@ -146,18 +161,34 @@ class ProbeEngine:
             in_flight=self._window.in_flight,
             hosts_waiting=len(self._inbox),
             turns=self._turns,
+            planned=self._inbox.ports_taken,
+            states=self._states.copy(),
+            rtt_seconds=crowd.rtt_seconds,
+            loss=crowd.loss,
         )
 
-    def run(self) -> Iterator[list[HostResult]]:
+    def run(
+        self, plans: Iterable[HostPlan | None] | None = None, *, deadline_seconds: float | None = None
+    ) -> Iterator[list[HostResult]]:
         """Probe, and yield hosts in batches as they are finished.
 
         Nothing happens while the caller holds a batch: hand it on, to a queue say, and come back.
+
+        Plans are pulled in the caller's thread, only as there is room for them, and their end is a `finish`. The iterator
+        must not block; a None means "nothing now", and more is asked for a little later. What it raises ends the run and
+        is raised here, and so is what `submit` says of a plan.
+
+        After the deadline it ends as after a `cancel`, but what is left is not_tested because of the deadline.
         """
+        if deadline_seconds is not None:
+            self._ends_at = self._now() + deadline_seconds
+        self._feed = None if plans is None else Feed(plans)
         with ExitStack() as stack:
             self._wake_fd = stack.enter_context(self._inbox.opened())
-            self._epoll = stack.enter_context(closing(self._network.poller()))
-            self._epoll.register(self._wake_fd, select.EPOLLIN)
-            self._pool = SocketPool(self._network, self._epoll, most_open=self._budgets.max_inflight)
+            self._poller = stack.enter_context(closing(self._network.poller()))
+            self._poller.register(self._wake_fd, READABLE)
+            self._pool = SocketPool(self._network, self._poller, most_open=self._budgets.max_inflight)
+            stack.callback(setattr, self._window, "in_flight", 0)  # some linger still, for ports that have their state
             stack.callback(self._pool.close)
             stack.callback(self._kept.close)
             while not self._inbox.is_over():
@@ -184,9 +215,12 @@ class ProbeEngine:
 
     def _turn(self) -> None:
         self._turns += 1
+        if self._feed is not None:
+            self._pull(self._feed)
         self._admit()
         if self._inbox.is_cancelled:
-            self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, "cancelled")
+            self._feed = None
+            self._give_up(self._inbox.unfinished(), PortState.NOT_TESTED, self._end_reason)
             return
         if dropped := self._inbox.take_dropped():
             self._give_up(dropped, PortState.NOT_TESTED, "dropped")
@@ -198,15 +232,35 @@ class ProbeEngine:
         if not len(self._inbox):
             self._pool.drain()  # idle: others may need the descriptors
 
+    def _pull(self, feed: Feed) -> None:
+        """Take plans until enough hosts have something to send."""
+        now = self._now()
+        while self._is_hungry(feed, now) and (plan := feed.take(now=now)) is not None:
+            self.submit(plan)
+            self._admit()
+        if feed.has_ended:
+            self._feed = None
+            self.finish()
+
+    def _is_hungry(self, feed: Feed, now: float) -> bool:
+        if self._inbox.is_cancelled or len(self._rotation) >= READY_HOSTS or self._inbox.ports_held >= MOST_PORTS:
+            return False
+        # Hosts that rest have nothing in flight and nothing to send: without a limit their number would grow and grow.
+        return len(self._inbox) < self._budgets.max_inflight + READY_HOSTS and feed.may_ask(now=now)
+
     def _admit(self) -> None:
         for host in self._inbox.take_new():
             if host.remaining:
                 self._rotation.add(host)
+                if host.deadline_at is not None:
+                    self._alarms.add(host, at=host.deadline_at)
             elif not host.is_finished:
                 self._finish(host)
 
     def _launch(self) -> None:
         now = self._now()
+        if now >= self._ends_at:
+            return
         self._window.recover(now=now)
         if now >= self._ages_at:
             self._ages_at = now + AGE_SECONDS
@@ -229,6 +283,9 @@ class ProbeEngine:
     def _may_begin(self, host: Host, now: float) -> bool:
         """Ask the scope policy, the last time before a packet leaves."""
         if host.is_finished:
+            return False
+        if host.deadline_at is not None and host.deadline_at <= now:  # that of its batch
+            self._give_up([host], PortState.NOT_TESTED, "deadline")
             return False
         if not self._may_connect(host.plan.address):
             self._give_up([host], PortState.REFUSED, "scope")
@@ -316,13 +373,13 @@ class ProbeEngine:
         flights = self._pool.flights
         timeout_seconds, is_more, is_further = self._sleep_seconds(), True, False
         while is_more:
-            events = self._epoll.poll(timeout_seconds, MAX_EVENTS)
+            events = self._poller.poll(timeout_seconds, MAX_EVENTS)
             now = self._now()
             for fd, _ in events:
                 flight = flights.get(fd)
                 if flight is None:
                     if fd == self._wake_fd:
-                        os.eventfd_read(fd)
+                        os.read(fd, MOST_RINGS)
                 elif (host := flight.host) is not None:  # without one it is the echo of a socket that was parked since
                     error = flight.connect(flight.address)
                     if error != ECONNREFUSED or not is_without_messages(flight.socket):
@@ -351,22 +408,29 @@ class ProbeEngine:
                 self._silence(flight, host, needed)
 
     def _ring_alarms(self) -> None:
-        now = self._now()
+        now, overdue = self._now(), dict[Host, None]()
         for host in self._alarms.due(now=now):
             if host.is_finished:
                 continue
             if host.deadline_at is not None and host.deadline_at <= now:
-                self._give_up([host], PortState.NOT_TESTED, "deadline")
+                overdue[host] = None
             else:
                 host.is_resting = False
                 self._requeue(host)
+        if overdue:
+            self._give_up([*overdue], PortState.NOT_TESTED, "deadline")
+        if now >= self._ends_at and not self._inbox.is_cancelled:
+            self._end_reason = "deadline"
+            self.cancel()
 
     def _sleep_seconds(self) -> float:
         """How long to wait for events: until the next thing that is due, and not at all while there is work."""
         now = self._now()
-        until = now + LONGEST_SLEEP_SECONDS
+        until = min(now + LONGEST_SLEEP_SECONDS, self._ends_at)
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
+        elif self._feed is not None and self._is_hungry(self._feed, now):
+            until = now
         elif self._window.room > 0 and self._rotation.has_paced:
             wait = self._pace.wait_seconds(now=now)
             until = min(until, max(self._rests_until, now + max(wait, TOKEN_NAP_SECONDS) if wait else now))
@@ -447,6 +511,7 @@ class ProbeEngine:
             count, host.refused = host.refused, 0
             self._window.land(count, count)
             host.window.land(count, count)
+            self._states[PortState.CLOSED] += count
             self._learn(host, 1, host.refused_seconds, count)
             self._settled(host)
         self._refusing.clear()
@@ -514,6 +579,7 @@ class ProbeEngine:
 
     def _settle(self, host: Host, index: int, probe: Probe) -> None:
         host.settle(index, probe)
+        self._states[probe.state] += 1
         self._settled(host)
 
     def _settled(self, host: Host) -> None:
@@ -544,7 +610,7 @@ class ProbeEngine:
             now = self._now()
             host.was_restrained = True
             host.restraint = Restraint(per_second=host.path.answers / max(now - host.begun_at, LEAST_SECONDS), now=now)
-            host.reopen_silent()
+            self._states[PortState.FILTERED] -= host.reopen_silent()
 
     def _rethink(self) -> None:
         """Shorten the waits that were guessed before anyone had answered."""
@@ -588,7 +654,7 @@ class ProbeEngine:
         """Settle what is left of the hosts, and finish them."""
         self._ground({id(host) for host in hosts if host.window.in_flight})
         for host in hosts:
-            host.settle_rest(state, reason)
+            self._states[state] += host.settle_rest(state, reason)
             self._finish(host)
 
     def _ground(self, hosts: set[int]) -> None:
@@ -606,5 +672,7 @@ class ProbeEngine:
 
     def _finish(self, host: Host) -> None:
         host.is_finished = True
+        for control in host.probes[host.planned_count :]:
+            self._states[cast("Probe", control).state] -= 1  # it was counted, and nobody planned it
         self._inbox.forget(host)
         self._finished.append(host.result(self._kept.hand_over(host.plan.key)))

@@ -25,7 +25,6 @@ class Host:
 
     __slots__ = (
         "_next_index",
-        "_planned_count",
         "_retries",
         "_scope_id",
         "_text",
@@ -41,6 +40,7 @@ class Host:
         "open_count",
         "path",
         "plan",
+        "planned_count",
         "ports",
         "probes",
         "refused",
@@ -67,9 +67,9 @@ class Host:
         self.has_begun = self.is_queued = self.is_resting = self.is_finished = False
         self.started_at: datetime | None = None
         self.begun_at = 0.0  # the same on the loop's clock
-        self.deadline_at: float | None = None
+        self.deadline_at = plan.ends_at
         self.starved_since: float | None = None  # when the kernel began to deny this host every source port
-        self.remaining = self._planned_count = len(ports)
+        self.remaining = self.planned_count = len(ports)
         self.open_count = 0
         # How many ports, and how soon the last, which the loop has not counted yet.
         self.refused, self.refused_seconds = 0, 0.0
@@ -85,7 +85,8 @@ class Host:
         self.started_at = datetime.now(UTC)
         self.begun_at = now
         if self.plan.deadline_seconds is not None:
-            self.deadline_at = now + self.plan.deadline_seconds
+            own = now + self.plan.deadline_seconds
+            self.deadline_at = own if self.deadline_at is None else min(own, self.deadline_at)
         self.probes = [None] * len(self.ports)
 
     @property
@@ -134,16 +135,21 @@ class Host:
         if probe.state is PortState.OPEN:
             self.open_count += 1
 
-    def reopen_silent(self) -> None:
-        """Ask all ports again that were believed silent: too soon, as it turns out."""
+    def reopen_silent(self) -> int:
+        """Ask all ports again that were believed silent: too soon, as it turns out. Returns how many."""
+        remaining = self.remaining
         for index, probe in enumerate(self.probes):
             if probe is not None and probe.state is PortState.FILTERED:
                 self.probes[index] = None
                 self._retries.append((index, probe.attempts + 1))
                 self.remaining += 1
+        return self.remaining - remaining
 
-    def settle_rest(self, state: PortState, reason: str) -> None:
-        """Give every port without a state this one. Nothing of this host may be in flight any more."""
+    def settle_rest(self, state: PortState, reason: str) -> int:
+        """Give every port without a state this one. Nothing of this host may be in flight any more.
+
+        Returns how many that were.
+        """
         rest = _all_alike(self.ports, state, reason)
         known = self.probes or [None] * len(self.ports)
         attempts = dict[int, int]()
@@ -154,15 +160,21 @@ class Host:
             if known[index] is None:
                 self.probes[index] = rest[index]._replace(attempts=count)
         self.remaining = 0
+        return known.count(None)
 
     @property
     def progress(self) -> tuple[int, int]:
         """Planned ports that have a state, and planned ports in all."""
-        return min(len(self.ports) - self.remaining, self._planned_count), self._planned_count
+        return min(len(self.ports) - self.remaining, self.planned_count), self.planned_count
+
+    @property
+    def settled(self) -> tuple[Probe, ...]:
+        """The planned ports that have a state, ascending."""
+        return tuple(probe for probe in self.probes[: self.planned_count] if probe is not None)
 
     def control(self) -> None:
         """Ask further ports, if so many are open that it may answer everywhere."""
-        self.is_controlled = is_suspicious(open_count=self.open_count, asked_count=self._planned_count)
+        self.is_controlled = is_suspicious(open_count=self.open_count, asked_count=self.planned_count)
         if self.is_controlled:
             controls = control_ports(self.ports)
             self.ports = (*self.ports, *controls)
@@ -170,17 +182,17 @@ class Host:
             self.remaining = len(controls)
 
     def _answers_everywhere(self) -> bool | None:
-        states = [probe.state for probe in self.probes[self._planned_count :] if probe is not None]
+        states = [probe.state for probe in self.probes[self.planned_count :] if probe is not None]
         if not self.is_controlled or PortState.NOT_TESTED in states:
             return None
         controls = [state is PortState.OPEN for state in states]
         planned_open = self.open_count - sum(controls)
-        return answers_everywhere(controls, open_count=planned_open, asked_count=self._planned_count)
+        return answers_everywhere(controls, open_count=planned_open, asked_count=self.planned_count)
 
     def result(self, connections: dict[int, socket.socket]) -> HostResult:
         """The finished host, for the caller."""
         now = datetime.now(UTC)
-        probes = self.probes[: self._planned_count]
+        probes = self.probes[: self.planned_count]
         return HostResult(
             key=self.plan.key,
             address=self.plan.address,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from scans.core.probe.host import Host
 from scans.core.probe.plans import EngineClosedError
+
+_RING = (1).to_bytes(8, sys.byteorder)  # an eventfd is a number; a pipe takes anything
 
 
 class Inbox:
@@ -17,12 +20,14 @@ class Inbox:
 
     def __init__(self) -> None:
         self.is_cancelled = False
+        self.ports_taken = 0  # planned ports of all hosts
+        self.ports_held = 0  # of those unfinished
         self._lock = threading.RLock()  # re-entrant: a signal handler may cancel whatever its thread was doing here
         self._hosts: dict[Hashable, Host] = {}
         self._new: deque[Host] = deque()
         self._dropped: list[Hashable] = []
         self._takes_no_more = self._has_begun = self._has_ended = False
-        self._wake_fd: int | None = None
+        self._ring_fd: int | None = None
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -30,20 +35,21 @@ class Inbox:
     @contextmanager
     def opened(self) -> Iterator[int]:
         """The loop runs: yields the descriptor that becomes readable when there is news for it."""
-        wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        wake_fd, ring_fd = _bell()
         try:
             with self._lock:
                 if self._has_begun:
                     raise RuntimeError("A probe engine runs once.")
                 self._has_begun = True
-                self._wake_fd = wake_fd
+                self._ring_fd = ring_fd
             yield wake_fd
         finally:
             with self._lock:
                 # A second run() must not end the first.
-                if self._wake_fd == wake_fd:
-                    self._has_ended, self._wake_fd = True, None
-                os.close(wake_fd)
+                if self._ring_fd == ring_fd:
+                    self._has_ended, self._ring_fd = True, None
+                for fd in {wake_fd, ring_fd}:
+                    os.close(fd)
 
     def put(self, host: Host) -> None:
         """Hand a host to the loop."""
@@ -54,6 +60,8 @@ class Inbox:
                 raise ValueError(f"A host with the key {host.plan.key!r} is already under way.")
             self._hosts[host.plan.key] = host
             self._new.append(host)
+            self.ports_taken += host.planned_count
+            self.ports_held += host.planned_count
             self._wake()
 
     def close(self) -> None:
@@ -101,6 +109,7 @@ class Inbox:
         """That host is finished."""
         with self._lock:
             del self._hosts[host.plan.key]
+            self.ports_held -= host.planned_count
 
     def is_over(self) -> bool:
         """Whether nothing is left to do; from then on nothing more is taken, so that no host is taken and lost."""
@@ -111,5 +120,17 @@ class Inbox:
 
     def _wake(self) -> None:
         """End the loop's sleep. Under the lock, or the descriptor may be closed and be someone else's by now."""
-        if self._wake_fd is not None:
-            os.eventfd_write(self._wake_fd, 1)
+        if self._ring_fd is not None:
+            with suppress(BlockingIOError):  # then it is awake, or will be
+                os.write(self._ring_fd, _RING)
+
+
+def _bell() -> tuple[int, int]:
+    """What becomes readable, and where to write that it may: an eventfd, or a pipe where there is none."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return fd, fd
+    wake_fd, ring_fd = os.pipe()
+    os.set_blocking(wake_fd, False)
+    os.set_blocking(ring_fd, False)
+    return wake_fd, ring_fd

@@ -11,7 +11,11 @@ from socket import SocketType  # the plain C type: no Python-level __init__ for 
 from time import monotonic
 from typing import Protocol
 
-_KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+from scans.core.probe.one_shot import OneShotPoller
+
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
+_KIND = socket.SOCK_STREAM | _NONBLOCK
+_HAS_ERROR_QUEUE = hasattr(socket, "MSG_ERRQUEUE")
 _IPV6_RECVERR = 25  # linux/in6.h; the socket module does not name it
 
 # connect() to no address family ends what a socket is about: connect(2). Python's own connect() cannot say it.
@@ -39,7 +43,9 @@ class Poller(Protocol):
 def new_socket(family: int) -> SocketType:
     """A TCP socket that never blocks. Raises OSError when the system has none left."""
     made = SocketType(family, _KIND)
-    if family == socket.AF_INET6:
+    if not _NONBLOCK:
+        made.setblocking(False)
+    if family == socket.AF_INET6 and _HAS_ERROR_QUEUE:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)  # or its queue of ICMP messages stays empty
     return made
 
@@ -49,12 +55,15 @@ def forget_connection(sock: SocketType) -> bool:
     return bool(_libc_connect(sock.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) == 0)
 
 
+_poller: Callable[[], Poller] = getattr(select, "epoll", OneShotPoller)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
     """The system's own, unless a part is replaced."""
 
     clock: Callable[[], float] = monotonic
-    poller: Callable[[], Poller] = select.epoll
+    poller: Callable[[], Poller] = _poller
     new_socket: Callable[[int], SocketType] = new_socket
     forget_connection: Callable[[SocketType], bool] = forget_connection
 

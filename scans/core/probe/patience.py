@@ -58,6 +58,11 @@ class PathEstimate:
         return self._rtt_seconds is not None
 
     @property
+    def rtt_seconds(self) -> float | None:
+        """The smoothed round trip; None while unknown."""
+        return self._rtt_seconds
+
+    @property
     def loss(self) -> float:
         """The share of answers that took more than one attempt.
 

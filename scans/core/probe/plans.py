@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from scans.core.types import IPAddress, Probe
+from scans.core.types import IPAddress, PortState, Probe
 
 
 class EngineClosedError(RuntimeError):
@@ -24,6 +24,7 @@ class HostPlan:
     ports: Sequence[int]  # in any order; a port named twice is probed once
     is_paced: bool  # counts against the rate: true for global addresses
     deadline_seconds: float | None = None  # from its first probe; what is left then is not_tested
+    ends_at: float | None = None  # monotonic: the same for a batch of hosts, begun or not
     keep_open: bool = False  # hand open connections over, instead of closing each with a reset
 
 
@@ -49,3 +50,7 @@ class ProbeStats(NamedTuple):
     in_flight: int
     hosts_waiting: int  # submitted and not finished
     turns: int  # moves with every turn of the loop: when it stands still, the loop does
+    planned: int  # ports of all hosts taken so far; of plans that are pulled, those that were
+    states: Mapping[PortState, int]  # how many have which by now, also of hosts not finished
+    rtt_seconds: float | None  # smoothed, of the near or of the far: of whom more was heard
+    loss: float  # of the same: the share of answers that took more than one attempt; 0.0 while there are too few to tell

@@ -41,6 +41,9 @@ class Rotation:
                 return host
         return None
 
+    def __len__(self) -> int:
+        return sum(map(len, (*self._paced, *self._free)))
+
     @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""

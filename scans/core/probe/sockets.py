@@ -15,16 +15,19 @@ import socket
 import struct
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 from socket import SocketType
 from typing import NamedTuple
 
 from scans.core.probe.host import Host, SocketAddress
 from scans.core.probe.network import Network, Poller
+from scans.core.probe.one_shot import WRITABLE, OneShotPoller
 from scans.core.types import PortState
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # Edge-triggered, so that a parked socket, which is always "ready", does not report again and again.
-_EVENTS = select.EPOLLOUT | select.EPOLLET
+_EVENTS = WRITABLE | getattr(select, "EPOLLET", 0)
+_HAS_ERROR_QUEUE = hasattr(socket, "MSG_ERRQUEUE")
 
 # A shortage, of this machine or towards one destination. Never a result: the probe waits and leaves later.
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
@@ -110,7 +113,7 @@ def _icmp(sock: SocketType) -> Outcome | None:
     Since Linux 5.8 an IPv4 socket's queue is filled without IP_RECVERR ("tcp: allow traceroute -Mtcp for unpriv users"), an
     IPv6 socket's only with IPV6_RECVERR (measured on 6.18).
     """
-    if is_without_messages(sock):
+    if not _HAS_ERROR_QUEUE or is_without_messages(sock):
         return None
     try:
         _, control, _, _ = sock.recvmsg(0, 128, socket.MSG_ERRQUEUE)
@@ -127,7 +130,7 @@ def is_without_messages(sock: SocketType) -> bool:
     """
     try:
         return sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4) == _NOTHING_HELD
-    except OSError:  # before Linux 4.12
+    except OSError:  # before Linux 4.12, and elsewhere
         return False
 
 
@@ -151,14 +154,16 @@ def _is_itself(sock: SocketType) -> bool:
 
 
 class SocketPool:
-    """Every socket of the engine: those in flight and those parked, all watched by one epoll."""
+    """Every socket of the engine: those in flight and those parked, all watched by one poller."""
 
-    def __init__(self, network: Network, epoll: Poller, *, most_open: int) -> None:
+    def __init__(self, network: Network, poller: Poller, *, most_open: int) -> None:
         self._network = network
         self.flights: dict[int, Flight] = {}  # by descriptor, parked ones included
-        self._epoll = epoll
+        self._poller = poller
+        self._one_shot = poller if isinstance(poller, OneShotPoller) else None
         self._most_open = most_open
-        self.parked: defaultdict[int, list[Flight]] = defaultdict(list)  # by family: ready to connect once more
+        # By family: ready to connect once more.
+        self.parked: defaultdict[int, list[Flight]] = defaultdict(list if self._one_shot is None else partial(_Closed, self))
 
     def make(self, family: int) -> Flight:
         """One more socket, where none is parked. Raises OSError when the system has none left."""
@@ -172,7 +177,9 @@ class SocketPool:
 
     def watch(self, flight: Flight) -> None:
         """Report its events, which must not begin before connect(): an unconnected socket is "ready" at once."""
-        self._epoll.register(flight.fd, _EVENTS)
+        self._poller.register(flight.fd, _EVENTS)
+        if self._one_shot is not None:
+            flight.connect = self._one_shot.asking(flight.socket)
         flight.is_watched = True
         self.flights[flight.fd] = flight
 
@@ -195,6 +202,8 @@ class SocketPool:
         """Close the socket, which also ends its events."""
         flight.host = None
         self.flights.pop(flight.fd, None)
+        if self._one_shot is not None:  # epoll forgets what is closed by itself
+            self._one_shot.unregister(flight.fd)
         flight.socket.close()
 
     def reset(self, flight: Flight) -> None:
@@ -208,7 +217,7 @@ class SocketPool:
         flight.host = None
         self.flights.pop(flight.fd, None)
         if flight.is_watched:
-            self._epoll.unregister(flight.fd)
+            self._poller.unregister(flight.fd)
         return flight.socket
 
     def drain(self) -> None:
@@ -223,6 +232,17 @@ class SocketPool:
             parked.clear()
         for flight in list(self.flights.values()):
             self.discard(flight) if flight.host is None else self.reset(flight)
+
+
+class _Closed(list[Flight]):
+    """Where sockets are not used twice, to park one is to close it."""
+
+    def __init__(self, pool: SocketPool) -> None:
+        self._pool = pool
+
+    def append(self, flight: Flight) -> None:
+        """Close it."""
+        self._pool.discard(flight)
 
 
 def error_name(error: int) -> str:

@@ -209,9 +209,9 @@ class _Engine(ProbeEngine):
         super().__init__(*given, **named)
         self._tape = tape
 
-    def run(self) -> Iterator[list[HostResult]]:
+    def run(self, *given: Any, **named: Any) -> Iterator[list[HostResult]]:
         """See ProbeEngine."""
-        for batch in super().run():
+        for batch in super().run(*given, **named):
             for result in batch:
                 self._tape.write_from_lane(_probes_line(result))
             yield batch

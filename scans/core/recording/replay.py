@@ -189,8 +189,8 @@ class _Engine(ProbeEngine):
         )
         self._done.put(result)
 
-    def run(self) -> Iterator[list[HostResult]]:
-        """See ProbeEngine."""
+    def run(self, *_: Any, **__: Any) -> Iterator[list[HostResult]]:
+        """See ProbeEngine. The pipeline hands plans in, and has none to be pulled."""
         while (result := self._done.get()) is not None:
             yield [result]
 

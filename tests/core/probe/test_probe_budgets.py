@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from scans.core.options import ProbeOptions
 from scans.core.probe import ProbeEngine
 from scans.core.probe import engine as engine_module
@@ -90,6 +92,7 @@ def test_no_more_is_in_flight_than_the_windows_allow():
         assert world_of(*plans, answer=None, **options)[0].most_in_flight == most
 
 
+@pytest.mark.usefixtures("each_poller")
 def test_too_few_descriptors_make_it_slower_and_never_wrong():
     with refusing("127.66.13.2") as port:
         engine = engine_for(
@@ -105,6 +108,7 @@ def test_too_few_descriptors_make_it_slower_and_never_wrong():
         assert {one.attempts for one in found[key].probes} == {1}
 
 
+@pytest.mark.usefixtures("each_poller")
 def test_silence_under_a_shortage_of_descriptors_is_still_asked_twice():
     with ExitStack() as stack:
         dropped = {stack.enter_context(silent("127.66.13.3")).port for _ in range(12)}
@@ -115,6 +119,7 @@ def test_silence_under_a_shortage_of_descriptors_is_still_asked_twice():
     assert said == {(PortState.FILTERED, "timeout", 2)}
 
 
+@pytest.mark.usefixtures("each_poller")
 def test_without_any_descriptor_the_ports_are_an_error_in_the_end(monkeypatch):
     monkeypatch.setattr(engine_module, "STARVED_SECONDS", 0.3)
     engine = engine_for(*[plan([1, 2], key=n, is_paced=n == 2) for n in range(3)])
@@ -125,6 +130,7 @@ def test_without_any_descriptor_the_ports_are_an_error_in_the_end(monkeypatch):
     assert {one[1:] for result in found.values() for one in result.probes} == {(PortState.ERROR, "EMFILE", 0, None)}
 
 
+@pytest.mark.usefixtures("each_poller")
 def test_an_address_family_the_system_does_not_know_is_an_error_at_once_and_slows_nobody(monkeypatch):
     monkeypatch.setattr(engine_module, "STARVED_SECONDS", AGES)
     with refusing() as port:

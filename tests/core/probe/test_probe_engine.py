@@ -21,6 +21,8 @@ from tests.core.probe.driving import collect, engine_for, open_descriptors, plan
 from tests.patience import AGES, AT_ONCE, PATIENCE
 from tests.servers import listening, refusing, silent
 
+pytestmark = pytest.mark.usefixtures("each_poller")
+
 
 def idle_engine(**options) -> ProbeEngine:
     return ProbeEngine(ProbeOptions(**options), may_connect=lambda address: True)

@@ -21,6 +21,8 @@ from tests.core.probe.driving import collect, engine_for, open_descriptors, plan
 from tests.patience import AGES, PATIENCE
 from tests.servers import listening, refusing, silent
 
+EACH_POLLER = pytest.mark.usefixtures("each_poller")
+
 # -- Answers everywhere -------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +123,7 @@ def test_the_report_says_that_a_host_answers_everywhere_and_only_then():
 # -- Open connections ---------------------------------------------------------------------------------------------------
 
 
+@EACH_POLLER
 def test_open_connections_are_handed_over_and_can_be_used():
     with socket.create_server(("127.66.14.5", 0)) as server, refusing("127.66.14.5") as closed:
         port = server.getsockname()[1]
@@ -135,6 +138,7 @@ def test_open_connections_are_handed_over_and_can_be_used():
         assert open_descriptors() == before
 
 
+@EACH_POLLER
 def test_without_being_asked_no_connection_is_kept_and_the_other_side_sees_a_reset():
     with socket.create_server(("127.66.14.6", 0)) as server:
         found = probe(plan([server.getsockname()[1]], address="127.66.14.6"))["host"]
@@ -162,6 +166,7 @@ def test_kept_connections_are_few_and_not_for_long(monkeypatch):
         assert open_descriptors() == before
 
 
+@EACH_POLLER
 def test_connections_nobody_takes_are_closed_when_the_run_ends_early():
     with listening("127.66.14.8") as port, silent("127.66.14.8") as dropped, refusing() as closed:
         before = open_descriptors()
@@ -174,6 +179,7 @@ def test_connections_nobody_takes_are_closed_when_the_run_ends_early():
         assert open_descriptors() == before
 
 
+@EACH_POLLER
 def test_a_target_that_sends_a_megabyte_on_connect_is_open_and_costs_no_memory():
     with socket.create_server(("127.66.14.9", 0)) as server:
         was_reset = threading.Event()
@@ -198,6 +204,7 @@ def test_a_target_that_sends_a_megabyte_on_connect_is_open_and_costs_no_memory()
 # -- Recycled sockets ---------------------------------------------------------------------------------------------------
 
 
+@EACH_POLLER
 @pytest.mark.parametrize("address", ["127.66.14.10", "::1"])
 def test_a_socket_that_met_silence_finds_the_truth_about_the_next_ports(address):
     with ExitStack() as stack:

@@ -295,3 +295,36 @@ def test_each_host_has_a_deadline_of_its_own_from_its_first_probe():
     assert list(ends) == [0.3, 1.5, 4.0, "none"]
     for seconds in (0.3, 1.5, 4.0):
         assert seconds <= ends[seconds] < seconds + engine_module.LONGEST_SLEEP_SECONDS
+
+
+# -- No way there -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [errno.ENETUNREACH, errno.EHOSTUNREACH])
+def test_a_family_without_a_route_is_unreachable_at_once_and_holds_up_nobody(error):
+    world = always(CLOSED)
+    world.denies = lambda host: error if ":" in host else 0
+    plans = plan(range(1, 2001), key="without", address="2001:db8::1"), plan(range(1, 101), key="with", address="10.0.0.1")
+    engine = engine_for(*plans, network=world.network)
+    found = collect(engine)
+    assert {one[1:] for one in found["without"].probes} == {(PortState.UNREACHABLE, "no-route", 1, None)}
+    assert set(states(found["with"]).values()) == {"closed"}
+    assert world.now - 1000 < 1  # nothing is waited for
+    assert engine.stats.retried == 0
+    assert engine.stats.rtt_seconds == pytest.approx(0.01, rel=0.5)  # what the machine itself says is no answer
+    assert not world.sockets
+
+
+def test_a_consumer_that_stops_pulling_costs_no_answer_and_one_that_leaves_is_told_of_nothing_more():
+    world = FakeNetwork(lambda host, port, now: (0.01 if host == "10.0.0.0" else 0.2, errno.ECONNREFUSED))
+    batches = submitted(world, addresses(3), attempts=1, **UNLIMITED).run()
+    assert [result.key for result in next(batches)] == ["10.0.0.0"]
+    world.now += 24 * 3600
+    [two] = list(batches)
+    assert {one[1:4] for result in two for one in result.probes} == {(PortState.CLOSED, "conn-refused", 1)}
+    left = submitted(world, addresses(3), **UNLIMITED)
+    batches = left.run()
+    next(batches)
+    batches.close()
+    assert world.in_flight == 0
+    assert not world.sockets

@@ -22,9 +22,11 @@ from tests.core.probe.driving import collect, engine_for, plan, probe, states
 from tests.patience import AGES, PATIENCE
 from tests.servers import listening, refusing, resetting, silent
 
+EACH_POLLER = pytest.mark.usefixtures("each_poller")
 LOOPBACKS = pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 
 
+@EACH_POLLER
 @LOOPBACKS
 def test_open_closed_and_filtered_are_told_apart(address):
     began = time.monotonic()
@@ -38,6 +40,7 @@ def test_open_closed_and_filtered_are_told_apart(address):
     assert result.started_at <= result.finished_at
 
 
+@EACH_POLLER
 @LOOPBACKS
 def test_a_port_that_accepts_and_resets_is_open(address):
     with resetting(address) as port:
@@ -64,6 +67,7 @@ def test_a_socket_that_connected_to_itself_is_no_open_port():
         assert outcome(sock, 0) is MET_ITSELF
 
 
+@EACH_POLLER
 def test_a_lost_syn_is_sent_again_and_the_port_found_open():
     made = []
 
@@ -99,6 +103,7 @@ def test_all_ports_of_an_address_and_exactly_the_listeners_are_open(monkeypatch)
     assert [probe.port for probe in result.probes] == list(range(1, 65536))
 
 
+@EACH_POLLER
 def test_many_addresses_each_with_its_own_truth():
     addresses = [f"127.66.{a}.{b}" for a in range(4, 8) for b in range(1, 76)]
     with ExitStack() as stack:
@@ -111,6 +116,7 @@ def test_many_addresses_each_with_its_own_truth():
         assert {port for port, state in states(result).items() if state == "open"} == its_own
 
 
+@EACH_POLLER
 def test_a_port_named_twice_is_probed_once():
     with refusing() as port:
         engine = engine_for(plan([port, port, port]))
@@ -118,10 +124,12 @@ def test_a_port_named_twice_is_probed_once():
         assert engine.stats.sent == 1
 
 
+@EACH_POLLER
 def test_a_host_without_ports_is_done_at_once():
     assert probe(plan([]))["host"].probes == ()
 
 
+@EACH_POLLER
 def test_a_host_out_of_scope_sees_no_packet():
     with listening() as port:
         engine = engine_for(plan([port, port + 1]), may_connect=lambda address: False)
@@ -130,6 +138,7 @@ def test_a_host_out_of_scope_sees_no_packet():
     assert engine.stats.sent == 0
 
 
+@EACH_POLLER
 def test_the_scope_is_asked_once_for_each_host_before_its_first_packet():
     asked = []
     with refusing() as port:
