@@ -1,9 +1,10 @@
-"""Pages at their worst: every port, a thousand targets, and text that is hostile, endless or runs from right to left."""
+"""Pages at their worst, all opened: every port, a thousand targets, text that is hostile, endless or from right to left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -37,12 +38,31 @@ class Extremes:
     staff: User
 
 
+def unfold(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
+
+
+def _try_out(page: Any) -> None:
+    """An operation that takes a body, and one that takes parameters; the second is carried out."""
+    for path in ("/scan", "/scans"):
+        page.click(f".opblock-summary-control:has([data-path='{path}']) >> nth=0")
+        page.click(f".opblock:has([data-path='{path}']) .try-out__btn >> nth=0")
+    page.click(".opblock:has([data-path='/scans']) .execute")
+    page.wait_for_selector(".live-responses-table .microlight")
+
+
+def _authorize(page: Any) -> None:
+    page.click(".btn.authorize")
+    page.wait_for_selector(".modal-ux")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExtremePage:
     """One page. On a large one axe compares colours for ten seconds and more: they are those of the same page when small."""
 
     name: str
     path: Callable[[Extremes], str]
+    act: Callable[[Any], None] = unfold
     is_large: bool = False
 
 
@@ -54,6 +74,8 @@ EXTREME_PAGES = (
     ExtremePage(name="history", path=lambda extremes: "/history"),
     ExtremePage(name="waivers", path=lambda extremes: "/waivers"),
     ExtremePage(name="dashboard", path=lambda extremes: "/dashboard"),
+    ExtremePage(name="API docs, tried out", path=lambda extremes: "/api/docs/", act=_try_out),
+    ExtremePage(name="API docs, asking for a key", path=lambda extremes: "/api/docs/", act=_authorize),
     ExtremePage(name="admin, jobs", path=lambda extremes: "/admin/scans/scanjob/"),
     ExtremePage(name="admin, results", path=lambda extremes: f"/admin/scans/targetresult/?job={extremes.hostile.job.pk}"),
     ExtremePage(name="admin, result", path=lambda extremes: f"/admin/scans/targetresult/{extremes.hostile.pk}/change/"),

@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, resolve
 
 from tests.web.browser import overflow, watched
 from tests.web.every_page import PAGES, Page, World, is_no_page, make_world
-from tests.web.extreme_pages import EXTREME_PAGES, make_extremes
+from tests.web.extreme_pages import EXTREME_PAGES, make_extremes, unfold
 
 axe_core = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 pytestmark = [
@@ -42,7 +42,6 @@ LOOKS: Sequence[Look] = [
 UNFOLDED = [LOOKS[0], LOOKS[2]]  # what is in a closed fold is not there for axe
 NO_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
 LARGE: Sequence[Look] = [("light", PHONE, NO_COLOURS), ("dark", DESK, NO_COLOURS)]
-UNFOLD = "() => document.querySelectorAll('details').forEach(fold => { fold.open = true })"
 AMOUNT = re.compile(r"\d+(?:\.\d+)?(?: (?:ms|s|min|h)\b)?")  # what changes from one look to the next
 MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
 EMPTY = ("/", "/history", "/dashboard")
@@ -96,7 +95,7 @@ def faults(browser: Any, page: Page, path: str, *, origin: str, looks: Sequence[
     browser.evaluate(AXE_SCRIPT)
     yield from _in_looks(browser, looks)
     if browser.query_selector("details:not([open])"):
-        browser.evaluate(UNFOLD)
+        unfold(browser)
         yield from (f"unfolded, {fault}" for fault in _in_looks(browser, UNFOLDED))
     about_itself = f"Failed to load resource: the server responded with a status of {page.status} "
     yield from (text for text in browser.complaints if page.status == 200 or not text.startswith(about_itself))
@@ -146,7 +145,7 @@ def test_pages_at_their_worst_keep_it_too(chromium, live_server):
     browser_page = watched(context.new_page())
     found = []
     for extreme in EXTREME_PAGES:
-        page = Page(name=extreme.name, path=str, act=lambda opened: opened.evaluate(UNFOLD))
+        page = Page(name=extreme.name, path=str, act=extreme.act)
         looks = LARGE if extreme.is_large else UNFOLDED
         seen = faults(browser_page, page, extreme.path(extremes), origin=live_server.url, looks=looks)
         found += [f"{page.name}: {fault}" for fault in seen]
