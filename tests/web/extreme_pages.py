@@ -42,7 +42,7 @@ def unfold(page: Any) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
 
 
-def _try_out(page: Any) -> None:
+def try_out(page: Any) -> None:
     """An operation that takes a body, and one that takes parameters; the second is carried out."""
     for path in ("/scan", "/scans"):
         page.click(f".opblock-summary-control:has([data-path='{path}']) >> nth=0")
@@ -74,7 +74,7 @@ EXTREME_PAGES = (
     ExtremePage(name="history", path=lambda extremes: "/history"),
     ExtremePage(name="waivers", path=lambda extremes: "/waivers"),
     ExtremePage(name="dashboard", path=lambda extremes: "/dashboard"),
-    ExtremePage(name="API docs, tried out", path=lambda extremes: "/api/docs/", act=_try_out),
+    ExtremePage(name="API docs, tried out", path=lambda extremes: "/api/docs/", act=try_out),
     ExtremePage(name="API docs, asking for a key", path=lambda extremes: "/api/docs/", act=_authorize),
     ExtremePage(name="admin, jobs", path=lambda extremes: "/admin/scans/scanjob/"),
     ExtremePage(name="admin, results", path=lambda extremes: f"/admin/scans/targetresult/?job={extremes.hostile.job.pk}"),

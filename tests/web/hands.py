@@ -9,12 +9,12 @@ MOST_STOPS = 150
 # A day has a button of the browser's own, with a frame of the browser's own: then the field has the focus within.
 LOOK_AT_FOCUS = """goal => {
   const at = document.activeElement;
-  if (!at || at === document.body || at === document.documentElement) return { isThere: false, fault: "" };
+  if (!at || at === document.body || at === document.documentElement) return { isNowhere: true, isThere: false, fault: "" };
   const { outlineStyle, outlineWidth } = getComputedStyle(at), box = at.getBoundingClientRect();
   const isShown = !at.matches(":focus") || (outlineStyle !== "none" && parseFloat(outlineWidth) >= 1);
   const isInside = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
   const why = isShown ? (isInside ? "" : "out of the window: ") : "not to be seen: ";
-  return { isThere: at === goal, fault: why && why + at.outerHTML.slice(0, 200) };
+  return { isNowhere: false, isThere: at === goal, fault: why && why + at.outerHTML.slice(0, 200) };
 }"""
 
 
@@ -49,6 +49,17 @@ class Keyboard:
         self.page.keyboard.type(beginning)
         chosen = self.page.locator(selector).evaluate("list => list.selectedOptions[0].text")
         assert chosen.startswith(beginning), chosen
+
+    def walk(self, most: int = 400) -> list[str]:
+        """From stop to stop until the page ends; what is wrong on the way."""
+        faults = []
+        for stop in range(most):
+            self.page.keyboard.press("Tab")
+            seen = self.page.evaluate(LOOK_AT_FOCUS, None)
+            faults += [f"the focus is {seen['fault']}"] if seen["fault"] else []
+            if seen["isNowhere"]:
+                return faults if stop else ["there is nothing to reach"]
+        return [*faults, f"no end after {most} stops"]
 
     def reach(self, selector: str) -> None:
         goal = self.page.locator(selector).first.element_handle()

@@ -194,3 +194,10 @@ def test_in_the_admin_a_colleague_and_a_key_are_made(staff):
     staff.choose("[name=owner]", "ann")
     staff.go("[type=submit]")
     assert ClientKey.objects.get().name == "nightly"
+
+
+def test_a_focus_that_cannot_be_seen_would_be_noticed(page):
+    page.goto("/login")
+    assert Keyboard(page).walk() == []
+    page.evaluate("document.styleSheets[0].insertRule('.input:focus { outline: 0 !important }')")
+    assert [fault for fault in Keyboard(page).walk() if 'name="username"' in fault]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, resolve
 
 from tests.web.browser import overflow, watched
 from tests.web.every_page import PAGES, Page, World, is_no_page, make_world
-from tests.web.extreme_pages import EXTREME_PAGES, make_extremes, unfold
+from tests.web.extreme_pages import EXTREME_PAGES, make_extremes, try_out, unfold
+from tests.web.hands import Keyboard
 
 axe_core = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 pytestmark = [
@@ -47,6 +49,8 @@ MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
 EMPTY = ("/", "/history", "/dashboard")
 MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "sources", "keys", "waivers")
 MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
+WALKED = (*MAIN, "login", "API docs", "admin", "admin, scans/scanjob", "admin, a job", "admin, delete a job")
+WALKED_PAGES = [replace(page, act=try_out) if page.name == "API docs" else page for page in PAGES if page.name in WALKED]
 
 
 @pytest.fixture
@@ -151,6 +155,24 @@ def test_pages_at_their_worst_keep_it_too(chromium, live_server):
         found += [f"{page.name}: {fault}" for fault in seen]
     context.close()
     assert not found, "\n".join(found)
+
+
+@pytest.mark.timeout(1800)
+def test_the_keyboard_leads_through_every_main_page_to_its_end_and_the_focus_is_seen_at_each_stop(
+    chromium, live_server, world, session
+):
+    context = chromium.new_context(base_url=live_server.url, viewport=PHONE, reduced_motion="reduce")
+    context.add_cookies([{**cookie, "url": live_server.url} for cookie in session])
+    browser_page, found = context.new_page(), []
+    for page in WALKED_PAGES:
+        browser_page.goto(page.path(world))
+        if page.act is not None:
+            page.act(browser_page)
+            browser_page.evaluate("document.activeElement.blur()")
+        found += [f"{page.name}: {fault}" for fault in Keyboard(browser_page).walk()]
+    context.close()
+    assert not found, "\n".join(found)
+    assert len(WALKED_PAGES) == len(WALKED)
 
 
 def test_every_route_is_a_page_of_the_table_or_a_known_exception(world):
