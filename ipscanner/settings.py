@@ -279,7 +279,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["scans.api.auth.MayAsk"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "defaultModelsExpandDepth": 0},
+    # Its highlighting knows one dark theme, in which numbers are too faint to read.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "defaultModelsExpandDepth": 0, "syntaxHighlight": False},
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [],  # the default gives enumerations names of their own, which change with their neighbours
 }

@@ -34,6 +34,8 @@ from scans.core.risk.levels import rank
 from scans.core.types import Level
 from tests.patience import PATIENCE
 from tests.stack import ROOT, becomes, environment, free_port, one_at_a_time
+from tests.web.browser import PATIENCE_MS, started_chromium, watched
+from tests.web.hands import Keyboard
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(3000)]
 
@@ -47,6 +49,14 @@ OPEN = {
 }
 
 
+FINDINGS = {  # what a reader cannot miss
+    WEB: {"ACC-003", "HDR-001", "HDR-002", "TLS-001"},
+    FILES: {"EXP-003", "EXP-015"},
+    DATA: {"ACC-001", "EXP-008", "EXP-009"},
+    CLOSED: {"REP-006"},
+    DARK: set(),
+    KEPT: {"ACC-004"},
+}
 CONVERSATIONS = [  # place, what is sent, what is in the answer
     ((WEB, 2222), b"", b"SSH-2.0-"),
     ((FILES, 2121), b"", b"220 "),
@@ -137,6 +147,24 @@ def by_address(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 # --- What it shows -----------------------------------------------------------------------------------------------
+
+
+def the_report_is_finished_and_whole(demo):
+    """The moment the address is printed."""
+    report = demo.job("Report")
+    assert (report["state"], report["outcome"], report["progress"]) == (
+        "complete", "complete", {"done": 6, "total": 6, "percent": 100},
+    )  # fmt: skip
+    results = by_address(report)
+    assert set(results) == set(OPEN)
+    for address, result in results.items():
+        assert FINDINGS[address] <= {finding["rule_id"] for finding in result["findings"]}, address
+        assert (result["outcome"], result["error"], result["ai"]["state"]) == ("done", None, "written"), address
+        words = result["risk_summary"], result["recommendation"], result["deterministic_summary"]
+        assert all(words), (address, words)
+        assert words[0] != words[2], "the model's words, not the rules'"
+        states = {service["state"] for seen in result["addresses"] for service in seen["services"]}
+        assert states <= {"identified"}, (address, states)
 
 
 def the_report_finds_every_port_that_was_opened_and_no_other(demo):
@@ -275,6 +303,7 @@ def a_second_demo_names_the_port_and_what_to_do(demo):
 
 
 CLAIMS = (
+    the_report_is_finished_and_whole,
     the_report_finds_every_port_that_was_opened_and_no_other,
     the_report_says_what_its_services_are,
     its_levels_tell_the_hosts_apart,
@@ -299,6 +328,39 @@ def test_the_demo_shows_what_it_has_hidden_and_leaves_nothing_when_stopped(tmp_p
         assert demo.process.wait(2 * PATIENCE) == 0, demo.text()
         assert demo.has_left_nothing()
         assert "Traceback" not in demo.text()
+
+
+# --- Used by keyboard --------------------------------------------------------------------------------------------
+
+
+def test_by_keyboard_alone_a_host_is_scanned_and_read_and_the_report_scanned_again(tmp_path):
+    """By the real workers, in a page that fills in while it is looked at."""
+    with started_chromium() as browser, demo_in(tmp_path / "tmp") as demo:
+        assert demo.says("Ctrl-C ends it all."), demo.text()
+        hand = Keyboard(watched(browser.new_context(viewport={"width": 390, "height": 800}).new_page()))
+        hand.page.goto(demo.url("Form"))
+        hand.write("#id_targets", DATA)
+        hand.go("#go")
+        assert scanned_at(hand.page)["results"][0]["open_ports"] == [3306, 5432, 6379]
+        hand.go("#t1")
+        assert hand.page.is_visible("text=Written by a model")
+
+        hand.page.goto(demo.url("Report"))
+        hand.go("text=Scan all 6 again")
+        again, before = scanned_at(hand.page), demo.job("Report")
+        assert again["token"] != before["token"]
+        assert by_address(again).keys() == by_address(before).keys()
+        assert {address: result["open_ports"] for address, result in by_address(again).items()} == OPEN
+        assert hand.page.complaints == []
+        assert all(url.startswith(demo.url("Form")) for url in hand.page.requested)
+
+
+def scanned_at(page: Any) -> dict[str, Any]:
+    """The job of a page, once the page shows by itself that it is done."""
+    address = page.url
+    page.wait_for_selector("text=Scope and provenance", timeout=PATIENCE_MS)
+    assert page.url == address
+    return json.loads(fetched(address.replace("/jobs/", "/scan/")))
 
 
 # --- How it ends -------------------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.patience import PATIENCE
 
@@ -17,6 +20,30 @@ QUIET = [  # otherwise the browser looks up its maker's hosts at every start
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", e => console.error("CSP " + e.violatedDirective + " " + e.blockedURI));
 """
+
+
+@contextmanager
+def started_chromium() -> Iterator[Any]:
+    """The browser, whose pages wait long for what they wait for; where there is none, the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET, timeout=PATIENCE_MS)
+        _make_patient(browser)
+        yield browser
+        browser.close()
+
+
+def _make_patient(browser: Any) -> None:
+    opened = browser.new_context
+
+    def new_context(**options: Any) -> Any:
+        context = opened(**options)
+        context.set_default_timeout(PATIENCE_MS)
+        return context
+
+    browser.new_context = new_context
 
 
 def watched(page: Any) -> Any:

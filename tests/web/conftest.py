@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.web.browser import CHROMIUM, PATIENCE_MS, QUIET, watched
+from tests.web.browser import started_chromium, watched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, Page
     from pytest_django.live_server_helper import LiveServer
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Playwright runs an event loop in this thread, in which Django would refuse to touch the database."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET, timeout=PATIENCE_MS)
-        _make_patient(browser)
+    with started_chromium() as browser:
         yield browser
-        browser.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-def _make_patient(browser: Browser) -> None:
-    """What its pages wait for may take long."""
-    opened = browser.new_context
-
-    def new_context(**options: Any) -> BrowserContext:
-        context = opened(**options)
-        context.set_default_timeout(PATIENCE_MS)
-        return context
-
-    browser.new_context = new_context
 
 
 @pytest.fixture

@@ -6,16 +6,20 @@ No violation of the policy, no error in the console, nothing that axe finds, no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 
 from tests.web.browser import overflow, watched
 from tests.web.every_page import PAGES, Page, World, is_no_page, make_world
+from tests.web.extreme_pages import EXTREME_PAGES, make_extremes, try_out, unfold
+from tests.web.hands import Keyboard
 
 axe_core = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 pytestmark = [
@@ -30,14 +34,23 @@ SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimatio
 PHONE, DESK = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
 # What is on a page depends on the width; the scheme adds nothing but colours. So each width has all rules once.
 COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
-LOOKS = [("light", PHONE, {}), ("dark", PHONE, COLOURS_ONLY), ("dark", DESK, {}), ("light", DESK, COLOURS_ONLY)]
+Look = tuple[str, dict[str, int], dict[str, Any]]
+LOOKS: Sequence[Look] = [
+    ("light", PHONE, {}),
+    ("dark", PHONE, COLOURS_ONLY),
+    ("dark", DESK, {}),
+    ("light", DESK, COLOURS_ONLY),
+]
 UNFOLDED = [LOOKS[0], LOOKS[2]]  # what is in a closed fold is not there for axe
-UNFOLD = "() => document.querySelectorAll('details').forEach(fold => { fold.open = true })"
-AMOUNT = re.compile(r"\d+(?:\.\d+)?(?: (?:ms|s|min|h)\b)?")  # what changes from one look to the next
+NO_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
+LARGE: Sequence[Look] = [("light", PHONE, NO_COLOURS), ("dark", DESK, NO_COLOURS)]
+AMOUNT = re.compile(r"\d+(?:\.\d+)?(?: (?:ms|s|min|h|targets/s|targets/min)\b)?")  # what changes from one look to the next
 MADE_BY_SCRIPT = {"Copy"}  # a button that nothing could answer without one
 EMPTY = ("/", "/history", "/dashboard")
 MAIN = ("submit", "job, running", "job, complete", "host, done", "history", "dashboard", "sources", "keys", "waivers")
 MAIN_PAGES = [page for page in PAGES if page.name in MAIN]
+WALKED = (*MAIN, "login", "API docs", "admin", "admin, scans/scanjob", "admin, a job", "admin, delete a job")
+WALKED_PAGES = [replace(page, act=try_out) if page.name == "API docs" else page for page in PAGES if page.name in WALKED]
 
 
 @pytest.fixture
@@ -47,9 +60,13 @@ def world() -> World:
 
 @pytest.fixture
 def session(world: World) -> list[dict[str, str]]:
-    """The cookie of somebody who may see everything."""
+    return cookies_of(world.staff)
+
+
+def cookies_of(user: User) -> list[dict[str, str]]:
+    """What makes a browser theirs."""
     client = Client()
-    client.force_login(world.staff)
+    client.force_login(user)
     return [{"name": "sessionid", "value": client.cookies["sessionid"].value}]
 
 
@@ -69,7 +86,7 @@ def test_every_page_keeps_what_all_pages_promise(chromium, live_server, world, s
     assert not found, "\n".join(found)
 
 
-def faults(browser: Any, page: Page, path: str, *, origin: str) -> Iterator[str]:
+def faults(browser: Any, page: Page, path: str, *, origin: str, looks: Sequence[Look] = LOOKS) -> Iterator[str]:
     """What is wrong with one page. Opened once, as on a phone, it is looked at in every look, then unfolded."""
     browser.complaints.clear()
     browser.requested.clear()
@@ -80,16 +97,16 @@ def faults(browser: Any, page: Page, path: str, *, origin: str) -> Iterator[str]
     elif response.status != page.status:
         yield f"status {response.status}"
     browser.evaluate(AXE_SCRIPT)
-    yield from _in_looks(browser, LOOKS)
-    if not page.name.startswith("admin") and browser.query_selector("details:not([open])"):
-        browser.evaluate(UNFOLD)
+    yield from _in_looks(browser, looks)
+    if browser.query_selector("details:not([open])"):
+        unfold(browser)
         yield from (f"unfolded, {fault}" for fault in _in_looks(browser, UNFOLDED))
     about_itself = f"Failed to load resource: the server responded with a status of {page.status} "
     yield from (text for text in browser.complaints if page.status == 200 or not text.startswith(about_itself))
     yield from (url for url in browser.requested if not url.startswith(f"{origin}/"))
 
 
-def _in_looks(browser: Any, looks: list[tuple[str, Any, Any]]) -> Iterator[str]:
+def _in_looks(browser: Any, looks: Sequence[Look]) -> Iterator[str]:
     for scheme, size, rules in looks:
         browser.emulate_media(color_scheme=scheme)
         browser.set_viewport_size(size)
@@ -121,6 +138,41 @@ def test_pages_with_nothing_to_show_keep_it_too(chromium, live_server):
         found += [] if browser_page.is_visible('.banner:has-text("No worker is running")') else [f"{path}: no banner"]
     context.close()
     assert not found, "\n".join(found)
+
+
+@pytest.mark.timeout(1800)
+def test_pages_at_their_worst_keep_it_too(chromium, live_server):
+    """Every port, a thousand targets, and text that nobody would believe; all folds are open from the start."""
+    extremes = make_extremes()
+    context = chromium.new_context(base_url=live_server.url, reduced_motion="reduce")
+    context.add_cookies([{**cookie, "url": live_server.url} for cookie in cookies_of(extremes.staff)])
+    browser_page = watched(context.new_page())
+    found = []
+    for extreme in EXTREME_PAGES:
+        page = Page(name=extreme.name, path=str, act=extreme.act)
+        looks = LARGE if extreme.is_large else UNFOLDED
+        seen = faults(browser_page, page, extreme.path(extremes), origin=live_server.url, looks=looks)
+        found += [f"{page.name}: {fault}" for fault in seen]
+    context.close()
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.timeout(1800)
+def test_the_keyboard_leads_through_every_main_page_to_its_end_and_the_focus_is_seen_at_each_stop(
+    chromium, live_server, world, session
+):
+    context = chromium.new_context(base_url=live_server.url, viewport=PHONE, reduced_motion="reduce")
+    context.add_cookies([{**cookie, "url": live_server.url} for cookie in session])
+    browser_page, found = context.new_page(), []
+    for page in WALKED_PAGES:
+        browser_page.goto(page.path(world))
+        if page.act is not None:
+            page.act(browser_page)
+            browser_page.evaluate("document.activeElement.blur()")
+        found += [f"{page.name}: {fault}" for fault in Keyboard(browser_page).walk()]
+    context.close()
+    assert not found, "\n".join(found)
+    assert len(WALKED_PAGES) == len(WALKED)
 
 
 def test_every_route_is_a_page_of_the_table_or_a_known_exception(world):
