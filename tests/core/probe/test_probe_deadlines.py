@@ -79,8 +79,8 @@ def test_a_consumer_that_was_slow_beyond_the_deadline_still_gets_the_answers_tha
 
 def test_no_probe_leaves_after_the_deadline():
     world = FakeNetwork(lambda host, port, now: CLOSED if host == "10.0.0.9" else None)
-    plans = plan([1], key="quick", address="10.0.0.9"), plan(PORTS, key="silent", address="10.0.0.1")
-    batches = engine_for(*plans, network=world.network, attempts=1000).run(deadline_seconds=1.0)
+    plans = plan([1], key="quick", address="10.0.0.9"), plan(PORTS, key="silent", address="10.0.0.1", is_paced=True)
+    batches = engine_for(*plans, network=world.network, rate_per_second=10).run(deadline_seconds=1.0)
     assert [result.key for result in next(batches)] == ["quick"]
     world.now += 100  # a slow consumer: all are overdue, and some were never asked
     sent = len(world.sent)
