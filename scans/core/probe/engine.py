@@ -120,8 +120,7 @@ class ProbeEngine:
 
         Between `cancel` and the end of `run` a host is still taken, and comes back untested.
         """
-        window = Window(first=self._budgets.first_host_window, most=self._budgets.per_host)
-        self._inbox.put(Host(plan, ports=self._normalised(plan.ports), window=window))
+        self._inbox.put(self._host(plan))
 
     def finish(self) -> None:
         """No more hosts will come: `run` ends when those submitted are done."""
@@ -199,6 +198,10 @@ class ProbeEngine:
                     yield batch
                     self._was_held_up = self._now() - handed_over_at > HELD_UP_SECONDS
 
+    def _host(self, plan: HostPlan) -> Host:
+        window = Window(first=self._budgets.first_host_window, most=self._budgets.per_host)
+        return Host(plan, ports=self._normalised(plan.ports), window=window)
+
     def _normalised(self, ports: Sequence[int]) -> tuple[int, ...]:
         """Ascending and without repeats. The hosts of a job share one tuple, which is sorted, and kept, once."""
         given, found = self._same_ports  # one read and one write of the pair: other threads may do the same
@@ -235,18 +238,20 @@ class ProbeEngine:
     def _pull(self, feed: Feed) -> None:
         """Take plans until enough hosts have something to send."""
         now = self._now()
-        while self._is_hungry(feed, now) and (plan := feed.take(now=now)) is not None:
-            self.submit(plan)
-            self._admit()
+        for _ in range(self._wanted_hosts(feed, now)):
+            if self._inbox.ports_held >= MOST_PORTS or (plan := feed.take(now=now)) is None:
+                break
+            self._inbox.put(self._host(plan), wakes=False)
         if feed.has_ended:
             self._feed = None
             self.finish()
 
-    def _is_hungry(self, feed: Feed, now: float) -> bool:
-        if self._inbox.is_cancelled or len(self._rotation) >= READY_HOSTS or self._inbox.ports_held >= MOST_PORTS:
-            return False
+    def _wanted_hosts(self, feed: Feed, now: float) -> int:
+        if self._inbox.is_cancelled or self._inbox.ports_held >= MOST_PORTS or not feed.may_ask(now=now):
+            return 0
         # Hosts that rest have nothing in flight and nothing to send: without a limit their number would grow and grow.
-        return len(self._inbox) < self._budgets.max_inflight + READY_HOSTS and feed.may_ask(now=now)
+        most = self._budgets.max_inflight + READY_HOSTS - len(self._inbox)
+        return max(0, min(READY_HOSTS - len(self._rotation), most))
 
     def _admit(self) -> None:
         for host in self._inbox.take_new():
@@ -429,7 +434,7 @@ class ProbeEngine:
         until = min(now + LONGEST_SLEEP_SECONDS, self._ends_at)
         if self._window.room > 0 and self._rotation.has_free:
             until = self._rests_until
-        elif self._feed is not None and self._is_hungry(self._feed, now):
+        elif self._feed is not None and self._wanted_hosts(self._feed, now):
             until = now
         elif self._window.room > 0 and self._rotation.has_paced:
             wait = self._pace.wait_seconds(now=now)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from scans.core.probe.plans import HostPlan
 
-READY_HOSTS = 128  # with something to send: enough for a turn, and a small host does not wait for the giants before it
+READY_HOSTS = 128  # with something to send: so many that a small host does not wait for the giants before it
 MOST_PORTS = 1 << 20  # of hosts under way, finished ports included: their results are held, some 150 bytes each
 ASK_AGAIN_SECONDS = 0.2  # after "nothing now"
 

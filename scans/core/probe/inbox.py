@@ -51,8 +51,8 @@ class Inbox:
                 for fd in {wake_fd, ring_fd}:
                     os.close(fd)
 
-    def put(self, host: Host) -> None:
-        """Hand a host to the loop."""
+    def put(self, host: Host, *, wakes: bool = True) -> None:
+        """Hand a host to the loop, which wakes unless it does so itself."""
         with self._lock:
             if self._takes_no_more or self._has_ended:
                 raise EngineClosedError("The probe engine takes no more hosts.")
@@ -62,7 +62,8 @@ class Inbox:
             self._new.append(host)
             self.ports_taken += host.planned_count
             self.ports_held += host.planned_count
-            self._wake()
+            if wakes:
+                self._wake()
 
     def close(self) -> None:
         """No more hosts will come."""
