@@ -70,6 +70,7 @@ JOB = {
     "label": "Office",
     "tags": ["weekly"],
     "owner": "alice",
+    "scanner_version": None,
 }
 DOCUMENT = JOB | {
     "results": [],

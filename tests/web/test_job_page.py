@@ -18,6 +18,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipscanner.version import version
 from scans.core.ports import compact
 from scans.core.types import Facts, Outcome, SourceState
 from scans.models import AuditEvent, JobOutcome, JobState, ScanJob, TargetResult, TargetState
@@ -496,6 +497,19 @@ def test_provenance_says_what_was_typed_left_out_and_by_which_rules(client):
     for extension in ("json", "ndjson", "csv"):
         assert f'href="/scan/{job.token}/export.{extension}"' in page
         assert client.get(f"/scan/{job.token}/export.{extension}").status_code == 200
+
+
+def test_provenance_names_the_scanner_that_ended_the_job_where_that_is_known(client):
+    job = running_job()
+    assert client.get(f"/scan/{job.token}").json()["scanner_version"] is None  # it is not ended yet
+    cancel_job(job, by=audit.SYSTEM)
+    assert f"Scanner version {version()} which stored the last result" in text_of(page_of(client, job))
+    for path in (f"/scan/{job.token}", f"/scan/{job.token}/export.json"):
+        reply = client.get(path)
+        assert json.loads(reply.getvalue())["scanner_version"] == version()
+    assert client.get("/scans").json()["scans"][0]["scanner_version"] == version()
+    ScanJob.objects.update(scanner_version="")  # as of a version that kept none
+    assert "Scanner not known no version was kept then" in text_of(page_of(client, job))
 
 
 @pytest.mark.parametrize(("ports", "said"), [("1-65535", "the profile all 65535 ports"), ("22,80", "22, 80 2 ports")])
