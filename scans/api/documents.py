@@ -496,6 +496,7 @@ class JobSerializer(serializers.Serializer[Any]):
     scanner_version = serializers.CharField(
         allow_null=True, help_text="Of the program that stored its last result; null until then, and where none was kept"
     )
+    rerun_of = serializers.CharField(allow_null=True, help_text="Token of the job whose targets it scans again")
 
 
 class LevelsSerializer(serializers.Serializer[Any]):

@@ -71,6 +71,7 @@ JOB = {
     "tags": ["weekly"],
     "owner": "alice",
     "scanner_version": None,
+    "rerun_of": None,
 }
 DOCUMENT = JOB | {
     "results": [],

@@ -108,6 +108,10 @@ class ScanJob(models.Model):
     version = models.PositiveIntegerField(default=1, help_text="Raised by every write a reader could see")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    rerun_of = models.CharField(
+        max_length=32, blank=True, default="", db_default="", editable=False,
+        help_text="Token of the job whose targets it scans again; that job may be gone",
+    )  # fmt: skip
     model_calls = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="Made for it so far")
     claimed_at = models.DateTimeField(null=True, blank=True, help_text="The last claim: whoever waited longest is next")
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -120,4 +120,5 @@ def job_facts(job: ScanJob, *, done: int) -> dict[str, Any]:
         "tags": sorted(tag.name for tag in job.tags.all()),
         "owner": job.owner.get_username() if job.owner else None,
         "scanner_version": job.scanner_version or None,
+        "rerun_of": job.rerun_of or None,
     }
