@@ -27,7 +27,7 @@ from scans.selectors.host_page import MAX_COMPARED_PORTS, HostScan, changes_betw
 MAX_TARGETS = 1024  # of a job; some 250 ms for a thousand that all have an earlier result
 MAX_LISTED = 20
 # How many newest earlier rows of a host, whoever had it scanned, are looked through for one that the reader may see. With
-# 100 a job of 1,000 targets that others scan all day took 2 s on SQLite and 4 s on Postgres, only to find that there is none.
+# 100 a job of 1,000 targets that others scan all day took 2 s on SQLite and 4 s on Postgres, to find that there is none.
 LOOKED_AT = 20
 WITH_RESULT = (TargetState.DONE, TargetState.SCANNED)
 WITHOUT_RESULT = tuple(state for state in TargetState if state not in WITH_RESULT)
