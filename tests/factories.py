@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from ipscanner.version import version
 from scans.core import risk, summary
 from scans.core.ports import DEFAULT_SERVICES, compact
 from scans.core.summary import PROMPT_VERSION
@@ -184,6 +185,7 @@ def finish(job: ScanJob, *, outcome: JobOutcome = JobOutcome.COMPLETE) -> None:
     if job.targets.filter(state__in=["error", "refused"]).exists():
         outcome = JobOutcome.PARTIAL
     job.state, job.outcome, job.started_at, job.finished_at = JobState.COMPLETE, outcome, job.created_at, now
+    job.scanner_version = version()
     job.save()
 
 

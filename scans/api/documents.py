@@ -493,6 +493,10 @@ class JobSerializer(serializers.Serializer[Any]):
     label = serializers.CharField(allow_blank=True)  # type: ignore[assignment] # DRF takes it out of the class
     tags = serializers.ListField(child=serializers.CharField())
     owner = serializers.CharField(allow_null=True)
+    scanner_version = serializers.CharField(
+        allow_null=True, help_text="Of the program that stored its last result; null until then, and where none was kept"
+    )
+    rerun_of = serializers.CharField(allow_null=True, help_text="Token of the job whose targets it scans again")
 
 
 class LevelsSerializer(serializers.Serializer[Any]):

@@ -70,6 +70,8 @@ JOB = {
     "label": "Office",
     "tags": ["weekly"],
     "owner": "alice",
+    "scanner_version": None,
+    "rerun_of": None,
 }
 DOCUMENT = JOB | {
     "results": [],

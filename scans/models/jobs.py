@@ -79,6 +79,7 @@ OPEN_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 FINISHED_JOB_STATES = (JobState.COMPLETE, JobState.CANCELLED)
 MAX_LABEL_CHARS = 100
 MAX_TAG_CHARS = 40
+MAX_VERSION_CHARS = 40
 
 
 def new_token() -> str:
@@ -107,9 +108,17 @@ class ScanJob(models.Model):
     version = models.PositiveIntegerField(default=1, help_text="Raised by every write a reader could see")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    rerun_of = models.CharField(
+        max_length=32, blank=True, default="", db_default="", editable=False,
+        help_text="Token of the job whose targets it scans again; that job may be gone",
+    )  # fmt: skip
     model_calls = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="Made for it so far")
     claimed_at = models.DateTimeField(null=True, blank=True, help_text="The last claim: whoever waited longest is next")
     finished_at = models.DateTimeField(null=True, blank=True)
+    scanner_version = models.CharField(
+        max_length=MAX_VERSION_CHARS, blank=True, default="", db_default="", editable=False,
+        help_text="Of the program that stored its last result; empty until then, and in jobs of versions that kept none",
+    )  # fmt: skip
 
     class Meta:
         verbose_name = "scan job"

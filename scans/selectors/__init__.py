@@ -3,7 +3,8 @@
 access      who may know of which jobs; whoever lists, counts or reads asks it
 jobs        one job: progress, document; egress: who was told about its targets
 results     the targets of one job; rescored: what they would be by other rules
-job_page    the targets of one job as its page lists them; job_findings: what they have in common
+job_page    the targets of one job as its page lists them; job_findings: what they have in common;
+            job_changes: what is different from the scans before
 model_questions  what the model was told about them
 history     jobs over time; terms: by what was found
 host_page   the other scans of a host, and what changed between them (host_changes)
@@ -28,6 +29,7 @@ from scans.selectors.history import (
 )
 from scans.selectors.host_changes import Change, ChangeKind
 from scans.selectors.host_page import HostHistory, HostScan, host_history, last_observed
+from scans.selectors.job_changes import ChangedTarget, JobChanges, job_changes, repeated_job
 from scans.selectors.job_findings import FindingGroup, JobFindings, Unknowns, job_findings
 from scans.selectors.job_page import (
     MAX_PORTS_CHARS,
@@ -94,11 +96,13 @@ __all__ = [
     "WORST_FIRST",
     "Change",
     "ChangeKind",
+    "ChangedTarget",
     "Comparison",
     "EgressLine",
     "FindingGroup",
     "HostHistory",
     "HostScan",
+    "JobChanges",
     "JobFilters",
     "JobFindings",
     "JobPosition",
@@ -124,6 +128,7 @@ __all__ = [
     "instruction_of",
     "is_token",
     "job_by_token",
+    "job_changes",
     "job_document",
     "job_egress",
     "job_facts",
@@ -149,6 +154,7 @@ __all__ = [
     "pace",
     "recent_jobs",
     "recent_jobs_with_levels",
+    "repeated_job",
     "rescored_verdicts",
     "row_slice",
     "rows_of",

@@ -181,7 +181,7 @@ def _port_count(port: int, n: int) -> PortCount:
 
 
 def _sources(sums: Sums, by_day: Mapping[date, Mapping[tuple[str, str], int]], last_day: date) -> list[SourceHealth]:
-    """Every source that was asked, the one that failed most first."""
+    """Every source that was asked: those that fail of late first, then the slowest by the mean time of a request."""
     lately: dict[str, int] = {}
     for day in (last_day, last_day - timedelta(days=1)):
         for (kind, value), n in by_day.get(day, {}).items():
@@ -190,7 +190,7 @@ def _sources(sums: Sums, by_day: Mapping[date, Mapping[tuple[str, str], int]], l
     states = sums.of(CountKind.SOURCE)
     names = sorted({value.rpartition(":")[0] for value in states})
     found = [_source(name, _states(name, states), _states(name, lately), sums) for name in names]
-    return sorted(found, key=lambda source: (-source.failed, source.name))
+    return sorted(found, key=lambda source: (not source.is_failing, -(source.average_ms or 0), source.name))
 
 
 def _states(name: str, values: Mapping[str, int]) -> dict[str, int]:

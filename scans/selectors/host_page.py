@@ -8,7 +8,7 @@ compared, never their lists of probes, which may be megabytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,7 @@ from scans.selectors.host_changes import (
 
 MAX_EARLIER = 20
 MAX_ADDRESSES = 8  # of a target; the resolver keeps no more
+READ_ROWS = 50  # at a time; the services of a row are 64 kB at most
 MAX_COMPARED_PORTS = 200_000  # on one page, some 200 ms; all ports of many addresses would take seconds
 COMPARED_FACTS = {
     "Organisation": "organisation", "Provider": "isp", "Network": "asn", "Country": "country", "Address range": "network",
@@ -47,7 +48,9 @@ COMPARED_FACTS = {
 class HostScan:
     """One scan in a host's history, and what is different from the scan before it."""
 
-    url: str
+    pk: int
+    token: str  # of its job
+    number: int  # of its target
     target: str
     host: str
     scanned_at: datetime
@@ -58,6 +61,11 @@ class HostScan:
     changes: tuple[Change, ...] = ()
     compared_with: HostScan | None = None  # None: nothing earlier that could be compared
     is_too_large: bool = False  # to be compared on a page
+
+    @property
+    def url(self) -> str:
+        """The host's page of this scan."""
+        return reverse("host", args=[self.token, self.number])
 
     @property
     def open_list(self) -> str:
@@ -77,7 +85,7 @@ class HostHistory:
 
 def host_history(row: TargetResult, user: User | AnonymousUser) -> HostHistory:
     """The other scans that this user may see of the same addresses or the same name. Two queries."""
-    found = sorted(_scans(_other_rows(row, user)), key=lambda scan: scan.scanned_at, reverse=True)
+    found = sorted(read_scans(_other_rows(row, user)), key=lambda scan: scan.scanned_at, reverse=True)
     until = row.scanned_at
     if until is None:  # no result of its own yet
         earlier, newer = found, None
@@ -127,29 +135,35 @@ def _picked_addresses(rows: QuerySet[TargetAddress]) -> QuerySet[TargetAddress, 
 # Reading them
 
 
-def _scans(keys: Sequence[int]) -> Iterator[HostScan]:
-    """Of each row single values; its JSON stays in the database."""
-    parts = {f"{name}{at}": KT(f"evidence__addresses__{at}__{name}") for at in range(MAX_ADDRESSES) for name in _PARTS}
+def read_scans(keys: Iterable[int], *, addresses: int = MAX_ADDRESSES, told: bool = True) -> Iterator[HostScan]:
+    """Of each row single values of its first addresses; its JSON stays in the database. One query, the rows in any order.
+
+    Without `told` what sources said is left out.
+    """
+    names = _PARTS if told else _PARTS[:-1]
+    parts = {f"{name}{at}": KT(f"evidence__addresses__{at}__{name}") for at in range(addresses) for name in names}
     rows = TargetResult.objects.filter(pk__in=keys).annotate(**parts, token=F("job__token"))
-    columns = ("token", "ordinal", "target", "host", "scanned_at", "risk_level", "error_code", "open_ports")
-    for row in rows.order_by().values(*columns, *parts):
+    columns = ("pk", "token", "ordinal", "target", "host", "scanned_at", "risk_level", "error_code", "open_ports")
+    for row in rows.order_by().values(*columns, *parts).iterator(chunk_size=READ_ROWS):
         yield HostScan(
-            url=reverse("host", args=[row["token"], row["ordinal"] + 1]),
+            pk=row["pk"],
+            token=row["token"],
+            number=row["ordinal"] + 1,
             target=row["target"],
             host=row["host"],
             scanned_at=row["scanned_at"],
             level=row["risk_level"],
             error_code=row["error_code"],
             open_ports=row["open_ports"],
-            addresses=tuple(_seen(row, at) for at in range(MAX_ADDRESSES) if row[f"address{at}"]),
+            addresses=tuple(_seen(row, at) for at in range(addresses) if row[f"address{at}"]),
         )
 
 
-_PARTS = ("address", "port_states", "sources", "services")  # the last up to 64 kB: 22 scans of 8 full addresses take 300 ms
+_PARTS = ("address", "port_states", "services", "sources")  # services up to 64 kB: 22 scans of 8 full addresses take 300 ms
 
 
 def _seen(row: Mapping[str, Any], at: int) -> SeenAddress:
-    states, sources, services = (json.loads(row[f"{name}{at}"] or "[]") for name in ("port_states", "sources", "services"))
+    states, services, sources = (json.loads(row.get(f"{name}{at}") or "[]") for name in _PARTS[1:])
     return SeenAddress(address=row[f"address{at}"], port_states=states, said=service_values(services), told=_told(sources))
 
 
@@ -165,7 +179,9 @@ def _own_scan(row: TargetResult, scanned_at: datetime) -> HostScan:
         for known in evidence["addresses"]
     ]
     return HostScan(
-        url=row.get_absolute_url(),
+        pk=row.pk,
+        token=row.job.token,
+        number=row.ordinal + 1,
         target=row.target,
         host=row.host,
         scanned_at=scanned_at,
@@ -204,8 +220,8 @@ def _compared(scans: Sequence[HostScan]) -> list[HostScan]:
         if earlier is None:
             compared.append(scan)
             continue
-        budget -= _cost(earlier, scan)
-        changes = tuple(_changes(earlier, scan)) if budget >= 0 else ()
+        budget -= comparing_cost(earlier, scan)
+        changes = tuple(changes_between(earlier, scan)) if budget >= 0 else ()
         compared.append(replace(scan, changes=changes, compared_with=earlier, is_too_large=budget < 0))
     return compared
 
@@ -216,11 +232,13 @@ def _has_common(scan: HostScan, other: HostScan) -> bool:
     return not {seen.address for seen in scan.addresses}.isdisjoint(seen.address for seen in other.addresses)
 
 
-def _cost(earlier: HostScan, scan: HostScan) -> int:
+def comparing_cost(earlier: HostScan, scan: HostScan) -> int:
+    """How many ports `changes_between` has to look at, for MAX_COMPARED_PORTS."""
     return sum(count_compared(then.port_states, now.port_states) for then, now in _common(earlier, scan))
 
 
-def _changes(earlier: HostScan, scan: HostScan) -> Iterator[Change]:
+def changes_between(earlier: HostScan, scan: HostScan) -> Iterator[Change]:
+    """What is different in the later of two scans: the level, and at each address that both looked at."""
     yield from level_change(earlier.level, scan.level)
     for then, now in _common(earlier, scan):
         where = now.address if len(scan.addresses) > 1 else ""

@@ -119,4 +119,6 @@ def job_facts(job: ScanJob, *, done: int) -> dict[str, Any]:
         "label": job.label,
         "tags": sorted(tag.name for tag in job.tags.all()),
         "owner": job.owner.get_username() if job.owner else None,
+        "scanner_version": job.scanner_version or None,
+        "rerun_of": job.rerun_of or None,
     }

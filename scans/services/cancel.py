@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F
 
+from ipscanner.version import version
 from scans.conf import risk_pack
 from scans.core import wire
 from scans.core.types import Outcome, SummaryState
@@ -31,8 +32,9 @@ def cancel_job(job: ScanJob, *, by: Origin) -> bool:
     with transaction.atomic():
         # Rows before the job, the order in which workers lock them: the other way round could deadlock on Postgres.
         rows = list(job.targets.select_for_update().filter(state__in=OPEN_STATES).order_by("pk"))
+        end = {"finished_at": now, "scanner_version": version(), "version": F("version") + 1}
         ended = ScanJob.objects.filter(pk=job.pk, state__in=OPEN_JOB_STATES).update(
-            state=JobState.CANCELLED, outcome=JobOutcome.CANCELLED, finished_at=now, version=F("version") + 1
+            state=JobState.CANCELLED, outcome=JobOutcome.CANCELLED, **end
         )
         if not ended:
             return False

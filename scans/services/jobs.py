@@ -56,6 +56,7 @@ class ScanRequest:
     tags: tuple[str, ...] = ()
     skip_invalid: bool = False  # scan what can be read, and list the rest as rejected
     warnings: tuple[str, ...] = ()
+    rerun_of: str = ""  # token of the job whose targets these are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +111,7 @@ def submit_scan(request: ScanRequest) -> ScanJob:
         submitted=_submitted(request.items, plan.rejected),
         rejected=rejected_list(request.items, plan.rejected),
         warnings=list(plan.warnings),
+        rerun_of=request.rerun_of,
         created_at=now,
     )
     with transaction.atomic():

@@ -40,6 +40,7 @@ def rerun_job(job: ScanJob, *, only_failed: bool, owner: int | None, by: Origin)
         address=by["address"],
         label=job.label,
         tags=tuple(job.tags.values_list("name", flat=True)),
+        rerun_of=job.token,
     )
     with transaction.atomic():
         again = submit_scan(request)

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
+from ipscanner.version import version
 from scans.core import wire
 from scans.core.packing import pack_probes
 from scans.core.pipeline import Interrupted
@@ -178,8 +179,9 @@ def finish_job(job_id: int, *, now: datetime) -> bool:
     without_result = TargetResult.objects.filter(job_id=job_id, state__in=[TargetState.ERROR, TargetState.REFUSED])
     outcome = JobOutcome.PARTIAL if without_result.exists() else JobOutcome.COMPLETE
     running = ScanJob.objects.filter(~Exists(open_targets), pk=job_id, state__in=OPEN_JOB_STATES)
+    end = {"finished_at": now, "scanner_version": version(), "version": F("version") + 1}
     with transaction.atomic():
-        if not running.update(state=JobState.COMPLETE, outcome=outcome, finished_at=now, version=F("version") + 1):
+        if not running.update(state=JobState.COMPLETE, outcome=outcome, **end):
             return False
         count_job(job_id, at=now)
     return True

@@ -162,8 +162,11 @@ def _rest(request: HttpRequest, found: ScanJob) -> dict[str, Any]:
     if not found.is_finished:
         return rest | {"is_worked_on": selectors.has_live_supervisor()}
     is_staff = selectors.sees_all_jobs(request.user)
+    repeated = selectors.repeated_job(found, request.user)
     return rest | {
         "findings": selectors.job_findings(found),
+        "repeated": repeated,
+        "since": selectors.job_changes(found, request.user, base=repeated),
         "submitted_by": selectors.submit_event(found) if is_staff else None,
         "typed": found.submitted[:MAX_TYPED_ITEMS],
         "rejected": found.rejected[:MAX_TYPED_ITEMS],

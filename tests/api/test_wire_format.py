@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PUBLIC = "127.66.0.1"  # counts as public in the tests
 TOP_LEVEL = {
     "token": str, "total_targets": int, "completed_targets": int, "status": str, "mode": str, "started_at": str,
-    "finished_at": str, "results": list, "schema_version": int, "outcome": str,
+    "finished_at": str, "results": list, "schema_version": int, "outcome": str, "scanner_version": str,
 }  # fmt: skip
 RESULT = {
     "target": str, "ip_address": str, "availability": bool, "publicly_exposed": bool, "open_ports": list,

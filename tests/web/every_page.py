@@ -94,6 +94,7 @@ def make_world() -> World:
     lease(running.targets.filter(ordinal=1))
     running.refresh_from_db()
 
+    make_result(make_report("127.66.0.7", make_address("127.66.0.7", open_ports=[21, 22])))  # and what it was before
     finished = make_job("127.66.0.7", "gone.invalid", "10.0.0.1", "127.66.0.8", owner=staff)
     seen = make_address("127.66.0.7", open_ports=[8080], filtered=[25], sources=many_sources(), services=make_services())
     seen = replace(seen, vulnerabilities=VULNERABILITIES, end_of_life=END_OF_LIFE)

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scans.core.types import Facts, Outcome, SourceState
-from scans.models import JobState, RateBucket, ScanJob, SourceHealth, TargetResult, TargetState, WorkerHeartbeat
+from scans.models import DailyCount, JobState, RateBucket, ScanJob, SourceHealth, TargetResult, TargetState, WorkerHeartbeat
+from scans.models.counts import EVERYBODY
 from scans.selectors.countries import countries
 from scans.services import aggregates
 from scans.templatetags import charts
@@ -179,6 +180,21 @@ def test_a_source_that_failed_last_week_or_once_needs_none(client):
     scanned(*(seen(f"127.66.0.{n}", source=down) for n in range(1, 6)), days_ago=4)
     scanned(seen("127.66.0.6", source=down))
     assert attention(page_of(client)) == ["Nothing No critical or high host among the newest jobs."]
+
+
+def test_sources_that_fail_come_first_and_then_the_slowest(client):
+    scanned(make_report("127.66.0.1", make_address(sources=[])))
+    today = timezone.now().date()
+    for name, state, mean_ms in (
+        ("cymru", "ok", 80), ("abuseipdb", "ok", 3000), ("ip-api", "failed", 5), ("otx", "ok", 500), ("tor_exits", "ok", 0),
+    ):  # fmt: skip
+        counts = {"day": today, "owner": EVERYBODY, "n": 4}
+        DailyCount.objects.create(kind="source", value=f"{name}:{state}", **counts)
+        if mean_ms:
+            DailyCount.objects.create(kind="timed", value=name, milliseconds=4 * mean_ms, **counts)
+    figure = page_of(client).split('id="sources"')[1].split("</figure>")[0]
+    shown = re.findall(r'<span class="bars__name">(.*?)</span>', figure)
+    assert shown == ["ip-api", "abuseipdb", "otx", "cymru", "tor_exits"]
 
 
 def test_workers_tell_how_they_are_and_what_they_hold(client):

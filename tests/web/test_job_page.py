@@ -18,6 +18,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipscanner.version import version
 from scans.core.ports import compact
 from scans.core.types import Facts, Outcome, SourceState
 from scans.models import AuditEvent, JobOutcome, JobState, ScanJob, TargetResult, TargetState
@@ -498,6 +499,19 @@ def test_provenance_says_what_was_typed_left_out_and_by_which_rules(client):
         assert client.get(f"/scan/{job.token}/export.{extension}").status_code == 200
 
 
+def test_provenance_names_the_scanner_that_ended_the_job_where_that_is_known(client):
+    job = running_job()
+    assert client.get(f"/scan/{job.token}").json()["scanner_version"] is None  # it is not ended yet
+    cancel_job(job, by=audit.SYSTEM)
+    assert f"Scanner version {version()} which stored the last result" in text_of(page_of(client, job))
+    for path in (f"/scan/{job.token}", f"/scan/{job.token}/export.json"):
+        reply = client.get(path)
+        assert json.loads(reply.getvalue())["scanner_version"] == version()
+    assert client.get("/scans").json()["scans"][0]["scanner_version"] == version()
+    ScanJob.objects.update(scanner_version="")  # as of a version that kept none
+    assert "Scanner not known no version was kept then" in text_of(page_of(client, job))
+
+
 @pytest.mark.parametrize(("ports", "said"), [("1-65535", "the profile all 65535 ports"), ("22,80", "22, 80 2 ports")])
 def test_provenance_names_the_profile_whose_ports_they_are(client, ports, said):
     job = make_job("127.66.0.1", ports=ports)
@@ -719,6 +733,7 @@ def test_nothing_is_done_by_a_get_or_without_the_token_of_the_form(client):
 
 @pytest.mark.parametrize("query", ["", "?port=6379", "?finding=EXP-009", "?level=high&state=done&q=127"])
 def test_a_thousand_targets_cost_as_many_queries_as_one(client, query):
+    large_job(1)  # so that both have an earlier result to be compared with
     one, many = large_job(1), large_job(1024)
     with CaptureQueriesContext(connection) as few:
         assert len(targets_in(page_of(client, one, query))) == 1
