@@ -100,6 +100,48 @@ def test_a_job_that_comes_while_a_slice_has_enough_to_do_goes_before_what_is_lef
 
 
 @pytest.mark.django_db
+def test_of_a_new_job_a_few_rows_pass_others_and_the_rest_waits_its_turn(monkeypatch):
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0)
+    submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    items = held.items(seconds=PATIENCE)
+    next(items)
+    submit_scan(request("127.0.1.0/26"))
+    passing = 0
+    while held.has_newcomers():
+        assert next(items).target.text.startswith("127.0.1.")
+        passing += 1
+    assert passing == claims.NEWCOMER_ROWS
+    assert next(items).target.text == "127.0.0.1"
+
+
+@pytest.mark.django_db
+def test_between_two_looks_for_new_jobs_there_is_time_for_others(monkeypatch):
+    submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    items = held.items(seconds=PATIENCE)
+    next(items)
+    monkeypatch.setattr(claims, "LOOK_SECONDS", PATIENCE)
+    submit_scan(request("127.0.1.1"))
+    assert held.has_newcomers()
+    next(items)
+    submit_scan(request("127.0.2.1"))
+    assert not held.has_newcomers()
+
+
+@pytest.mark.django_db
+def test_rows_that_were_never_pulled_go_back_together(django_assert_num_queries):
+    job = submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    next(held.items(seconds=PATIENCE))
+    with django_assert_num_queries(1):
+        held.hand_back_unstarted()
+    assert Counter(job.targets.values_list("state", "attempts")) == {("leased", 1): 1, ("pending", 0): 15}
+    with django_assert_num_queries(0):
+        held.hand_back_unstarted()
+
+
+@pytest.mark.django_db
 def test_a_slice_whose_time_is_up_looks_for_nobody(monkeypatch):
     monkeypatch.setattr(claims, "LOOK_SECONDS", 0)
     held = claims.Claims(uuid4())
