@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from scans.core.ports import compact
 from tests.chaos.figures import record
-from tests.chaos.ground import ground, silent_everywhere
+from tests.chaos.ground import ground, silent_ports_everywhere
 from tests.chaos.kill_loop import percentile
 from tests.fakes import Answer, service
 from tests.stack import Stack, becomes
@@ -70,12 +71,15 @@ def test_a_job_of_ten_thousand_targets_holds_up_a_small_one_by_little(start, led
 def test_dark_hosts_with_a_thousand_ports_hold_up_a_small_job_by_little(start, ledger):
     stack = start()
     ledger.count_from_now()
-    with silent_everywhere() as dark, ground() as ports:
-        asked = [dark, *range(20000, 20999)]  # one silent port keeps each host waiting; the others are refused at once
-        stack.scan(ip_addresses=["127.61.0.0/26"], ports=asked)
+    with silent_ports_everywhere(1000) as dark, ground() as ports:
+        stack.scan(ip_addresses=["127.61.0.0/26"], ports=dark)
         assert becomes(ledger.holders)
         beside = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
         assert ledger.open_targets(), "the small ones wait for the dark ones"
+        query = "SELECT CAST(evidence AS text) FROM scans_targetresult WHERE host LIKE %s AND state = 'done'"
+        assert becomes(lambda: ledger.rows(query, "127.61.%")), stack.text()[-2000:]
+        states = json.loads(ledger.rows(query, "127.61.%")[0][0])["addresses"][0]["port_states"]
+        assert states["filtered"] == compact(dark), "the ground is not dark"
     record(
         "One target beside 64 hosts of 1,000 ports", ledger.name,
         beside_p50_s=percentile(beside, 50), beside_max_s=max(beside),
