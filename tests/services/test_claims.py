@@ -20,7 +20,7 @@ from scans.core.pipeline import Interrupted
 from scans.core.types import PortState, Probe, Report
 from scans.core.unscanned import failure
 from scans.models import JobState, ScanJob, TargetResult, TargetState
-from scans.services import claims, heartbeats, slices
+from scans.services import claims, endurance, heartbeats, slices
 from scans.services.endurance import persistently
 from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
@@ -463,3 +463,13 @@ def test_what_fails_while_the_database_is_away_is_tried_again():
         return "written"
 
     assert persistently(write) == "written"
+
+
+@pytest.mark.django_db
+def test_a_statement_that_took_long_is_in_the_log_without_its_values(monkeypatch, caplog):
+    ScanJob.objects.filter(label="a secret of this test").exists()
+    assert "locked by somebody or busy" not in caplog.text
+    monkeypatch.setattr(endurance, "LONG_SECONDS", 0)
+    ScanJob.objects.filter(label="a secret of this test").exists()
+    assert "the database, locked by somebody or busy, took 0.0 s for: SELECT" in caplog.text
+    assert "a secret" not in caplog.text
