@@ -50,8 +50,8 @@ chaos: installed-dev ## Kill, stop and cut off whatever there is, for an hour or
 	@figures=$$(mktemp); trap 'rm -f "$$figures"' EXIT; export CHAOS_FIGURES="$$figures"; \
 	export KILLS=$${KILLS:-160} ROUNDS=$${ROUNDS:-20} STOPS=$${STOPS:-20} TERMS=$${TERMS:-50}; \
 	export IMAGES=$${IMAGES:-200} LOAD_SECONDS=$${LOAD_SECONDS:-60}; \
-	$(PYTHON) -m pytest -s tests/chaos; on_sqlite=$$?; \
-	$(PYTHON) tests/with_postgres.py -- $(PYTHON) -m pytest -s tests/chaos; on_postgres=$$?; \
+	$(PYTHON) -m pytest -s tests/chaos tests/test_redis_broker.py; on_sqlite=$$?; \
+	$(PYTHON) tests/with_postgres.py -- $(PYTHON) -m pytest -s tests/chaos tests/test_redis_broker.py; on_postgres=$$?; \
 	$(PYTHON) -m tests.chaos.figures "$$figures" && exit $$((on_sqlite + on_postgres))
 
 docs: installed ## Write the pages that are made from the sources and the rules

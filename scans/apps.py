@@ -18,13 +18,15 @@ class ScansConfig(AppConfig):
     verbose_name = "Scans"
 
     def ready(self) -> None:
-        """Register the checks and the audit of logins; under the supervisor tie every forked child to its parent's life.
+        """Register the checks, the audit of logins and the watch over the database; under the supervisor tie every forked
+        child to its parent's life.
 
         A killed main process of django-q2 otherwise leaves all its children working as orphans.
         """
         from scans import checks  # noqa: F401, PLC0415 - registers itself; needs the apps to be ready
-        from scans.services import logins  # noqa: F401, PLC0415 - likewise
+        from scans.services import endurance, logins  # noqa: F401, PLC0415 - likewise
 
+        endurance.watch_waits()
         if os.environ.get("SCANNER_DIE_WITH_PARENT"):
             _tie_children()
 

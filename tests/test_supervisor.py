@@ -30,6 +30,7 @@ from scans.services import heartbeats
 from scans.supervisor import watchdog
 from scans.supervisor.child import LAUNCH, LONGEST_PAUSE_SECONDS, Child
 from scans.supervisor.housekeeping import Housekeeping
+from scans.supervisor.programs import clusters, web
 from scans.supervisor.watchdog import DEATH_LOOKS, MOST_UNACKNOWLEDGED, STALL_LOOKS, START_LOOKS, Sight, Watchdog
 from tests.factories import make_job
 from tests.patience import PATIENCE
@@ -390,13 +391,24 @@ def test_a_program_that_keeps_dying_is_started_ever_later():
 def test_a_launched_program_ends_when_its_supervisor_is_killed(tmp_path):
     pids = tmp_path / "pids"
     program = f"import os, time; open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    command = ["sys.executable", repr(str(LAUNCH)), "str(os.getpid())", "sys.executable", "'-c'", repr(program)]
+    command = ["sys.executable", repr(str(LAUNCH)), "str(os.getpid())", "'0'", "sys.executable", "'-c'", repr(program)]
     script = f"import os, subprocess, sys, time; subprocess.Popen([{', '.join(command)}]); time.sleep(60)"
     parent = subprocess.Popen([sys.executable, "-c", script])
     assert becomes(lambda: pids.exists() and pids.read_text())
     parent.kill()
     parent.wait()
     assert becomes(lambda: not is_running(int(pids.read_text())))
+
+
+def test_workers_let_the_web_server_go_first():
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    child = Child("nicer", [sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), nicer=3)
+    child.start()
+    try:
+        assert becomes(lambda: os.getpriority(os.PRIO_PROCESS, child.pid) == min(19, own + 3))
+    finally:
+        child.kill()
+    assert web(uuid4())._nicer == 0 < min(cluster._nicer for cluster in clusters(uuid4()))
 
 
 def is_running(pid: int) -> bool:

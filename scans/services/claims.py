@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
 from itertools import count
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -31,7 +33,7 @@ from scans.core.summary import MAX_TOGETHER
 from scans.core.unscanned import failure
 from scans.models import OPEN_JOB_STATES, JobState, ScanJob, TargetResult, TargetState, clock
 from scans.services.endurance import AWAY, persistently
-from scans.services.results import Claimed, hand_back, save_report, target_of
+from scans.services.results import Claimed, save_report, target_of
 from scans.services.specs import target_from_spec
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ LEASE = timedelta(seconds=15)
 MAX_ATTEMPTS = 8  # the last six alone: docs/decisions/0006
 CLAIM_PROBES = 4096  # about two seconds of work
 MAX_ROWS = 256
+NEWCOMER_ROWS = 32  # of a job that nobody has begun; more would be a large job that passes others
 ROWS_BY_ATTEMPTS = {0: MAX_ROWS, 1: 8}  # rows with more attempts go alone
 LOOK_SECONDS = 0.25  # how often a slice that has enough to do looks for jobs that nobody has begun
 SUMMARY_CALLS = 4  # to the model, at once
@@ -112,10 +115,10 @@ class Claims:
         are_suspects = self._has_suspects or any(row.attempts for row in self._unstarted[:1])
         if self._newcomers or are_suspects or not self._look_at <= now < self._until:
             return self._newcomers > 0
-        self._look_at = now + LOOK_SECONDS
         with suppress(SuspectsAreNextError):  # they have time
             found = self._claim(is_new=True)
             self._newcomers, self._unstarted = len(found), [*found, *self._unstarted]
+        self._look_at = time.monotonic() + LOOK_SECONDS  # from here: a claim may take that long, and others have a turn
         return self._newcomers > 0
 
     def lost(self) -> list[Hashable]:
@@ -127,9 +130,9 @@ class Claims:
 
     def hand_back_unstarted(self) -> None:
         """Rows the pipeline never pulled."""
-        while self._unstarted:
-            row = self._claimed(self._unstarted.pop())
-            persistently(partial(hand_back, row))
+        rows, self._unstarted = [row.pk for row in self._unstarted], []
+        if rows:
+            persistently(partial(_release_rows, TargetResult.objects.filter(pk__in=rows), self.lease, is_counted=False))
 
     def _claim(self, *, is_new: bool = False) -> list[TargetResult]:
         """More rows, or none; a database that is away has none right now. Raises SuspectsAreNextError."""
@@ -154,8 +157,8 @@ class Claims:
 
 
 def claim_targets(lease: UUID, *, may_be_suspects: bool = True, is_new: bool = False) -> list[TargetResult]:
-    """Take some rows of one job, or none; with `is_new` of one that nobody has begun. They are ours until LEASE has passed
-    without a renewal.
+    """Take some rows of one job, or none; with `is_new` a few of one that nobody has begun. They are ours until LEASE has
+    passed without a renewal.
 
     Raises SuspectsAreNextError, unless suspects may be taken.
     """
@@ -163,14 +166,13 @@ def claim_targets(lease: UUID, *, may_be_suspects: bool = True, is_new: bool = F
     jobs = ScanJob.objects.filter(state=JobState.QUEUED) if is_new else ScanJob.objects.filter(state__in=OPEN_JOB_STATES)
     if is_new and not jobs.exists():
         return []
-    in_flight = Count("targets", filter=Q(targets__state=TargetState.LEASED, targets__lease_until__gte=now))
+    of_jobs, of_owners = _in_flight(now)
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
-    jobs = jobs.filter(is_waiting).annotate(in_flight=in_flight, owner_in_flight=_owner_in_flight(now))
-    first = ("owner_in_flight", "in_flight", F("claimed_at").asc(nulls_first=True), "created_at")
-    for job in jobs.order_by(*first)[:_JOBS_TRIED]:
+    first = (_number("owner", of_owners), _number("pk", of_jobs), F("claimed_at").asc(nulls_first=True), "created_at")
+    for job in jobs.filter(is_waiting).order_by(*first)[:_JOBS_TRIED]:
         with transaction.atomic():
             waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may
-            rows = _pick(_unlocked(waiting), ports=count_ports(job.ports))
+            rows = _pick(_unlocked(waiting), ports=count_ports(job.ports), most=NEWCOMER_ROWS if is_new else MAX_ROWS)
             if rows and rows[0].attempts and not may_be_suspects:
                 raise SuspectsAreNextError
             if rows:
@@ -205,8 +207,13 @@ def hand_back_summaries(lease: UUID, rows: Sequence[int], *, is_counted: bool) -
 
 def release(lease: UUID, *, is_counted: bool) -> int:
     """Give back whatever is still held under a lease that nobody will work on any more. Returns how many rows."""
+    return _release_rows(TargetResult.objects.all(), lease, is_counted=is_counted)
+
+
+def _release_rows(rows: QuerySet[TargetResult], lease: UUID, *, is_counted: bool) -> int:
+    """Those of the rows that are still held under the lease."""
     attempts = F("attempts") if is_counted else F("attempts") - 1
-    return TargetResult.objects.filter(state=TargetState.LEASED, lease=lease).update(
+    return rows.filter(state=TargetState.LEASED, lease=lease).update(
         state=TargetState.PENDING, lease=None, lease_until=None, attempts=attempts
     )
 
@@ -233,11 +240,22 @@ def has_awaiting_summary() -> bool:
     return TargetResult.objects.filter(awaiting_summary(clock.now())).exists()
 
 
-def _owner_in_flight(now: datetime) -> Case:
-    """How many rows of a job's owner are under way. Jobs of nobody count as one owner's."""
+def _in_flight(now: datetime) -> tuple[Counter[int], Counter[int | None]]:
+    """How many rows are under way, by job and by the jobs' owner. Jobs of nobody count as one owner's.
+
+    Counted from the rows that are held, which are few: to count those of each open job would be to read all its rows.
+    """
+    of_jobs, of_owners = Counter[int](), Counter[int | None]()
     held = TargetResult.objects.filter(state=TargetState.LEASED, lease_until__gte=now)
-    counts = held.order_by().values_list("job__owner").annotate(n=Count("pk"))
-    whens = (When(Q(owner=owner), then=Value(n)) for owner, n in counts)
+    for job, owner, n in held.order_by().values_list("job", "job__owner").annotate(n=Count("pk")):
+        of_jobs[job] += n
+        of_owners[owner] += n
+    return of_jobs, of_owners
+
+
+def _number(field: str, numbers: Mapping[Any, int]) -> Case:
+    """The number that belongs to the value of the field, or 0."""
+    whens = (When(Q((field, value)), then=Value(n)) for value, n in numbers.items())
     return Case(*whens, default=Value(0), output_field=IntegerField())
 
 
@@ -248,9 +266,17 @@ def _unlocked(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:
     return rows
 
 
-def _pick(rows: QuerySet[TargetResult], *, ports: int) -> list[TargetResult]:
-    """As many rows as fit the budget, all with as many attempts as the first."""
-    candidates = list(rows.order_by("attempts", "ordinal")[: max(1, min(MAX_ROWS, CLAIM_PROBES // ports))])
+def _pick(rows: QuerySet[TargetResult], *, ports: int, most: int) -> list[TargetResult]:
+    """As many rows as fit the budget, all with as many attempts as the first.
+
+    Most are fresh, and found without reading and sorting all that wait. SQLite has those of one job and state in the order
+    of their keys; Postgres, asked for that order, might read the table from its beginning.
+    """
+    most = max(1, min(most, CLAIM_PROBES // ports))
+    as_stored = "pk" if connection.vendor == "sqlite" else "ordinal"
+    if fresh := list(rows.filter(state=TargetState.PENDING, lease_until=None, attempts=0).order_by(as_stored)[:most]):
+        return fresh
+    candidates = list(rows.order_by("attempts", "ordinal")[:most])
     if not candidates:
         return []
     attempts = candidates[0].attempts

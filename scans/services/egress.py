@@ -32,16 +32,19 @@ def record_told(told: Iterable[tuple[int, Iterable[Told]]], *, at: datetime) -> 
         _add(rows[start : start + INSERT_ROWS])
 
 
-@transaction.atomic
 def record_told_in_vain(told: Iterable[tuple[int, Iterable[Told]]], *, at: datetime) -> None:
-    """The same for targets of which nothing is stored: their job was cancelled, or is gone, and with it its ledger."""
+    """The same for targets of which nothing is stored: their job was cancelled, or is gone, and with it its ledger.
+
+    Mostly there is nothing to say, and then no transaction: on SQLite it would wait for all other writers.
+    """
     contacts = [(job_id, tuple(those)) for job_id, those in told]
     with_something = {job_id for job_id, those in contacts if those}
     if not with_something:
         return
     jobs = ScanJob.objects.filter(pk__in=with_something).order_by("pk")
-    left = set(jobs.select_for_update(no_key=True).values_list("pk", flat=True))  # none of them goes before this is written
-    record_told(((job_id, those) for job_id, those in contacts if job_id in left), at=at)
+    with transaction.atomic():
+        left = set(jobs.select_for_update(no_key=True).values_list("pk", flat=True))  # none goes before this is written
+        record_told(((job_id, those) for job_id, those in contacts if job_id in left), at=at)
 
 
 def _add(rows: list[tuple[int | str | None, ...]]) -> None:

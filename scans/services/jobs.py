@@ -28,7 +28,7 @@ from scans.services.admission import admit
 from scans.services.audit import Action
 from scans.services.problems import InvalidSubmissionError, Problem
 from scans.services.results import address_rows, finish_job, report_columns
-from scans.services.rows import insert_rows
+from scans.services.rows import Insert
 from scans.services.specs import spec_from_target
 from scans.services.wakeups import wake
 
@@ -94,13 +94,17 @@ def plan_scan(request: ScanRequest) -> Plan:
 
 
 def submit_scan(request: ScanRequest) -> ScanJob:
-    """Store a job with all its targets and wake the workers.
+    """Store a job with all its targets and wake the workers. What can be prepared is, before the transaction: on SQLite all
+    other writers wait for its end.
 
     Raises InvalidSubmissionError or AdmissionRefusedError, and then stores nothing.
     """
     plan = plan_scan(request)
     now = clock.now()
     refusals = _refusals(plan, request.ports, now=now)
+    rows = [(target.key, _columns(ordinal, target)) for ordinal, target in enumerate(plan.targets)]
+    waiting = Insert(TargetResult, [columns for key, columns in rows if key not in refusals])
+    refused = [(columns, refusals[key]) for key, columns in rows if key in refusals]
     job = ScanJob(
         owner_id=request.owner,
         label=request.label,
@@ -118,7 +122,8 @@ def submit_scan(request: ScanRequest) -> ScanJob:
         admit(owner=request.owner, targets=len(plan.targets) - len(refusals))
         job.save()
         JobTag.objects.bulk_create(JobTag(job=job, name=name) for name in request.tags)
-        _create_rows(job, plan.targets, refusals, now=now)
+        waiting.write(job_id=job.pk)
+        _create_refused(job, refused, now=now)
         aggregates.count_unscanned(job, TargetState.REFUSED, len(refusals), at=now)
         if len(refusals) == len(plan.targets):
             finish_job(job.pk, now=now)
@@ -182,18 +187,8 @@ def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str,
     return found
 
 
-def _create_rows(job: ScanJob, targets: Sequence[Target], refusals: Mapping[str, Report], *, now: datetime) -> None:
-    columns = {target.key: _columns(job, ordinal, target) for ordinal, target in enumerate(targets)}
-    insert_rows(TargetResult, [columns[target.key] for target in targets if target.key not in refusals])
-    refused = [_refused_row(columns[key], report, now=now) for key, report in refusals.items()]
-    TargetResult.objects.bulk_create(refused, batch_size=500)
-    addresses = zip(refused, refusals.values(), strict=True)
-    TargetAddress.objects.bulk_create((made for row, report in addresses for made in address_rows(row.pk, report)), 500)
-
-
-def _columns(job: ScanJob, ordinal: int, target: Target) -> dict[str, Any]:
+def _columns(ordinal: int, target: Target) -> dict[str, Any]:
     return {
-        "job_id": job.pk,
         "ordinal": ordinal,
         "key": hashlib.sha256(target.key.encode()).hexdigest(),
         "spec": spec_from_target(target),
@@ -202,8 +197,15 @@ def _columns(job: ScanJob, ordinal: int, target: Target) -> dict[str, Any]:
     }
 
 
-def _refused_row(columns: Mapping[str, Any], report: Report, *, now: datetime) -> TargetResult:
-    row = TargetResult(**columns, state=TargetState.REFUSED, finished_at=now)
+def _create_refused(job: ScanJob, rows: Sequence[tuple[Mapping[str, Any], Report]], *, now: datetime) -> None:
+    made = [_refused_row(job, columns, report, now=now) for columns, report in rows]
+    TargetResult.objects.bulk_create(made, batch_size=500)
+    addresses = [address for row, (_, report) in zip(made, rows, strict=True) for address in address_rows(row.pk, report)]
+    TargetAddress.objects.bulk_create(addresses, 500)
+
+
+def _refused_row(job: ScanJob, columns: Mapping[str, Any], report: Report, *, now: datetime) -> TargetResult:
+    row = TargetResult(job=job, **columns, state=TargetState.REFUSED, finished_at=now)
     for name, value in report_columns(report, now=now).items():
         setattr(row, name, value)
     return row

@@ -14,25 +14,35 @@ from django.db import connection
 from django.db.models import CharField, Field, ForeignKey, IntegerField, Model
 
 
-def insert_rows(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Make rows of these columns; all name the same ones, and a column that they do not name gets its default.
+class Insert:
+    """Rows to make: prepared at leisure, then written while others wait.
 
-    Their primary keys are not told.
+    All rows name the same columns; one that neither they nor `write` name gets its default.
     """
-    if not rows:
-        return
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    named = [field for field in fields if field.attname in rows[0]]
-    others = [field for field in fields if field.attname not in rows[0]]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in (*named, *others))
-    places = ", ".join(["%s"] * len(fields))
-    statement = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
-    defaults = [field.get_db_prep_save(field.get_default(), connection) for field in others]
-    ready = [_prepared(field, [row[field.attname] for row in rows]) for field in named]
-    values = [(*of_row, *defaults) for of_row in zip(*ready, strict=True)]
-    with connection.cursor() as cursor:
-        cursor.executemany(statement, values)
+
+    def __init__(self, model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
+        fields = {field.attname: field for field in model._meta.concrete_fields if not field.primary_key}
+        self._model = model
+        self._named = [fields[name] for name in (rows[0] if rows else ())]
+        self._others = [field for field in fields.values() if field not in self._named]
+        ready = [_prepared(field, [row[field.attname] for row in rows]) for field in self._named]
+        self._values = list(zip(*ready, strict=True))
+
+    def write(self, **same: Any) -> None:
+        """Make the rows; `same` are columns that have one value in all of them. The primary keys are not told."""
+        if not self._values:
+            return
+        fields = [*self._named, *self._others]
+        quote = connection.ops.quote_name
+        columns = ", ".join(quote(str(field.column)) for field in fields)
+        places = ", ".join(["%s"] * len(fields))
+        statement = f"INSERT INTO {quote(self._model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours only
+        others = tuple(
+            field.get_db_prep_save(same[field.attname] if field.attname in same else field.get_default(), connection)
+            for field in self._others
+        )
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, [values + others for values in self._values])
 
 
 def _prepared(field: Field[Any, Any], values: list[Any]) -> list[Any]:

@@ -19,8 +19,9 @@ QUICK_SECONDS = 10.0  # who lives longer has earned a new start at once
 class Child:
     """A program in a session, and so a process group, of its own: Ctrl-C in the terminal does not reach it."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], *, nicer: int = 0) -> None:
         self.name = name
+        self._nicer = nicer
         self.quick_deaths = 0  # in a row
         self._command = command
         self._env = env
@@ -40,7 +41,7 @@ class Child:
 
     def start(self) -> None:
         """Start it. Only from the main thread: the kernel takes the end of the thread that forked for the parent's."""
-        shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
+        shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(self._nicer)]
         self._process = subprocess.Popen([*shim, *self._command], env=self._env, start_new_session=True)  # noqa: S603 - no shell, our own argv
         self._started_at = time.monotonic()
 

@@ -12,6 +12,9 @@ from scans.supervisor.child import Child
 
 QUEUES = ("scan", "ai")
 WEB = "web"
+WORKERS_NICER = (
+    5  # who waits for a page or a reply goes first where processors are scarce; with time to spare it costs nothing
+)
 
 
 def web(identity: UUID) -> Child:
@@ -24,7 +27,7 @@ def web(identity: UUID) -> Child:
 def clusters(identity: UUID) -> list[Child]:
     """A cluster per queue, named like it. The checks have been run: each would repeat them at every start."""
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster", "--skip-checks"]
-    return [Child(queue, command, _env(identity) | {"Q_CLUSTER_NAME": queue}) for queue in QUEUES]
+    return [Child(queue, command, _env(identity) | {"Q_CLUSTER_NAME": queue}, nicer=WORKERS_NICER) for queue in QUEUES]
 
 
 def _env(identity: UUID) -> dict[str, str]:

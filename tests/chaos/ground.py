@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.servers import refusing
@@ -46,10 +47,30 @@ def silent_everywhere() -> Iterator[int]:
 
 
 @contextmanager
+def silent_ports_everywhere(count: int) -> Iterator[list[int]]:
+    """So many of them. Needs no privileges, but two descriptors each."""
+    with ExitStack() as stack:
+        stack.enter_context(_descriptors(2 * count + 256))
+        yield [stack.enter_context(silent_everywhere()) for _ in range(count)]
+
+
+@contextmanager
 def ground() -> Iterator[Ports]:
     """All three, for the `ports` of a submission."""
     with listening_everywhere() as heard, silent_everywhere() as dark, refusing() as refused:
         yield Ports(heard=heard, refused=refused, dark=dark)
+
+
+@contextmanager
+def _descriptors(most: int) -> Iterator[None]:
+    """As many as this process may have open, for the length of the block; at most what the machine allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _bound() -> socket.socket:

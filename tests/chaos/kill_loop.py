@@ -3,6 +3,7 @@
     submit ─► rows ─► workers of the real stack ─► final writes, counted by the ledger's triggers
                          ▲               ▲
        every 0.5 to 3 s: kill -9   whenever one holds a poison target: kill -9
+       sometimes: a job is cancelled, deleted, or what was cancelled of it is scanned again
 
 The hand deals the roles like cards, so that each has its turn: a role that nobody plays right now goes to the bottom of the
 deck, which is dealt to its end before there is a new one. A killed supervisor is started again, as systemd would.
@@ -10,6 +11,7 @@ deck, which is dealt to its end before there is a new one. A killed supervisor i
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import statistics
@@ -39,6 +41,8 @@ WORKERS = 2
 MOST_MISSES = 30  # of one role: then the test does not know any more who plays it
 ENOUGH_OPEN = 250  # targets; below that another job is submitted
 DARK_EVERY = 4  # jobs: one has a silent port on every target, which then takes a second; the others are large and quick
+MEDDLE_EVERY = 3  # rounds, at random: somebody does the next of DEEDS to a job
+DEEDS = ("cancel", "rerun", "delete")
 POISON = {"127.13.": "gave_up", "127.14.": "unreadable_target", "127.15.": "not_stored"}  # and the error it ends with
 TARGETS = "127.{a}.{b}.0-127.{a}.{b}.{last}"
 
@@ -67,6 +71,10 @@ class Story:
     kills: list[tuple[str, float]] = field(default_factory=list)  # role, time
     poison_kills: list[float] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)  # tokens that were answered with 202
+    cancelled: list[str] = field(default_factory=list)  # of them, those whose cancelling was answered with 202
+    doomed: list[str] = field(default_factory=list)  # whose deletion was asked for, and perhaps not answered
+    deleted: list[str] = field(default_factory=list)  # whose deletion was answered with 204
+    reruns: list[tuple[str, str]] = field(default_factory=list)  # of a cancelled one, and the new job
     orphans: list[str] = field(default_factory=list)
     seconds: float = 0
     logs: list[Path] = field(default_factory=list)
@@ -101,6 +109,7 @@ class KillLoop:
         self._roles = Roles(WORKERS)
         self._environment = {**ledger.environment, "PORT": str(free_port()), "Q_WORKERS": str(WORKERS)}
         self._jobs = 0
+        self._deeds = 0
         self._ended = threading.Event()
         self.stack = self._start()
 
@@ -116,6 +125,7 @@ class KillLoop:
                 while len(self.story.kills) < kills:
                     self._keep_up(ports)
                     time.sleep(self._random.uniform(0.5, 3))
+                    self._meddle()
                     self._kill_one()
                 self._keep_up(ports)
                 assert becomes(self.ledger.is_all_done, seconds=2 * PATIENCE), self.stack.text()[-4000:]
@@ -153,6 +163,34 @@ class KillLoop:
         with suppress(OSError, HTTPException, AssertionError):
             self.story.accepted.append(self.stack.scan(ip_addresses=targets, ports=ports.all if is_dark else ports.quick))
             self._jobs += 1
+
+    def _meddle(self) -> None:
+        """Now and then, with a job other than the first, which holds the poison; just before a kill."""
+        if self._random.randrange(MEDDLE_EVERY):
+            return
+        story, deed = self.story, DEEDS[self._deeds % len(DEEDS)]
+        left = [token for token in story.accepted[1:] if token not in (*story.cancelled, *story.doomed)]
+        tokens = {"cancel": left[-2:], "delete": left[-2:], "rerun": [t for t in story.cancelled if t not in story.doomed]}
+        if tokens[deed]:
+            with suppress(OSError, HTTPException):  # the web server may be dead, or die meanwhile
+                self._deeds += self._do(deed, self._random.choice(tokens[deed]))
+
+    def _do(self, deed: str, token: str) -> bool:
+        """Whether it was done. A job may have ended before it could be cancelled."""
+        if deed == "delete":
+            self.story.doomed.append(token)
+            self.story.deleted += [token] * (self.stack.request("DELETE", f"/scan/{token}").status == 204)
+            return token in self.story.deleted
+        if deed == "cancel":
+            self.story.cancelled += [token] * (self.stack.request("POST", f"/scan/{token}/cancel").status == 202)
+            return token in self.story.cancelled
+        reply = self.stack.request("POST", f"/scan/{token}/rerun?only=failed")
+        if reply.status != 202:
+            return False
+        again = json.loads(reply.text)["token"]
+        self.story.reruns.append((token, again))
+        self.story.accepted.append(again)
+        return True
 
     def _kill_one(self) -> None:
         """The next role. After a death it may take some seconds until somebody plays it again."""

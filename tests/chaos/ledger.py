@@ -111,9 +111,27 @@ class Ledger:
             )
         return found
 
+    def twice(self) -> list[tuple[Any, ...]]:
+        """Targets and jobs that were written more than once, deleted ones as well, with how often."""
+        return self.rows("SELECT kind, pk, count(*) FROM chaos_written GROUP BY kind, pk HAVING count(*) > 1")
+
+    def strays(self) -> dict[str, int]:
+        """Rows whose job or target is gone, by table."""
+        parts = {
+            "targetresult": "job",
+            "jobtag": "job",
+            "egressentry": "job",
+            "targetaddress": "result",
+            "resultterm": "result",
+        }
+        whole = {"job": "scanjob", "result": "targetresult"}
+        query = "SELECT count(*) FROM scans_{} WHERE {}_id NOT IN (SELECT id FROM scans_{})"
+        return {part: n for part, of in parts.items() if (n := self.count(query.format(part, of, whole[of])))}
+
     def write_times(self) -> list[float]:
-        """When targets ended, ascending."""
-        return [at for (at,) in self.rows("SELECT at FROM chaos_written WHERE kind = 'target' ORDER BY at")]
+        """When targets ended by a worker's hand, ascending."""
+        query = "SELECT at FROM chaos_written WHERE kind = 'target' AND state <> 'cancelled' ORDER BY at"
+        return [at for (at,) in self.rows(query)]
 
     def attempts(self) -> list[int]:
         """Of every target."""

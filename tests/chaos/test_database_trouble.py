@@ -145,6 +145,7 @@ def test_a_database_that_somebody_locks_for_ten_seconds_costs_no_result(start, l
         unlocked = time.time()
         assert becomes(ledger.is_all_done), stack.text()[-3000:]
     stack.stop()
+    assert re.search(r"the database, locked by somebody or busy, took \d+\.\d s for: \S", stack.text())
     assert ledger.not_once() == []
     assert errors(ledger) == []
     after = [at - unlocked for at in ledger.write_times() if at > unlocked]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from scans.core.ports import compact
 from tests.chaos.figures import record
-from tests.chaos.ground import ground, silent_everywhere
+from tests.chaos.ground import ground, silent_ports_everywhere
 from tests.chaos.kill_loop import percentile
 from tests.fakes import Answer, service
 from tests.stack import Stack, becomes
@@ -69,12 +71,15 @@ def test_a_job_of_ten_thousand_targets_holds_up_a_small_one_by_little(start, led
 def test_dark_hosts_with_a_thousand_ports_hold_up_a_small_job_by_little(start, ledger):
     stack = start()
     ledger.count_from_now()
-    with silent_everywhere() as dark, ground() as ports:
-        asked = [dark, *range(20000, 20999)]  # one silent port keeps each host waiting; the others are refused at once
-        stack.scan(ip_addresses=["127.61.0.0/26"], ports=asked)
+    with silent_ports_everywhere(1000) as dark, ground() as ports:
+        stack.scan(ip_addresses=["127.61.0.0/26"], ports=dark)
         assert becomes(ledger.holders)
         beside = [seconds_of_one(stack, ledger, ports.heard) for _ in range(ROUNDS)]
         assert ledger.open_targets(), "the small ones wait for the dark ones"
+        query = "SELECT CAST(evidence AS text) FROM scans_targetresult WHERE host LIKE %s AND state = 'done'"
+        assert becomes(lambda: ledger.rows(query, "127.61.%")), stack.text()[-2000:]
+        states = json.loads(ledger.rows(query, "127.61.%")[0][0])["addresses"][0]["port_states"]
+        assert states["filtered"] == compact(dark), "the ground is not dark"
     record(
         "One target beside 64 hosts of 1,000 ports", ledger.name,
         beside_p50_s=percentile(beside, 50), beside_max_s=max(beside),
@@ -150,3 +155,45 @@ def test_a_source_that_drips_or_says_429_holds_up_only_those_who_asked_it(start,
     if trouble == "drips":
         assert others < last
     record(f"A source that {trouble}", ledger.name, others_saved_after_s=others, asking_saved_after_s=last)
+
+
+def test_a_stalled_resolver_a_drip_and_a_429_in_one_claim_hold_up_only_those_they_concern(start, ledger, tmp_path):
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode:
+        pytest.skip("needs root and a mount namespace")
+    names, global_ones = [f"stuck{n}.invalid" for n in range(2)], ["127.66.0.1", "127.66.0.2"]
+    targets = [names[0], "127.0.4.0-127.0.4.24", *global_ones, "127.0.4.25-127.0.4.49", names[1]]
+    drip, no_more = Answer(body=b"[" + b" " * 100, drip_seconds=1), Answer(status=429, headers={"Retry-After": "600"})
+    with (
+        service(lambda request: drip if request.path.startswith("/drip") else no_more) as slow,
+        stalled_resolver(tmp_path) as within,
+        ground() as ports,
+    ):
+        sources = {"INTEL_IP_API_URL": f"{slow.base_url}/drip", "INTEL_INTERNETDB_URL": f"{slow.base_url}/full"}
+        chosen = {"OFFLINE": "", "INTEL_SOURCES": "ip-api,internetdb", "SCAN_TREAT_AS_GLOBAL": "127.66.0.0/16"}
+        stack = start(within=within, **sources, **chosen)
+        ledger.count_from_now()
+        began = time.time()
+        stack.scan(ip_addresses=targets, ports=ports.quick)
+        written = "SELECT count(*) FROM chaos_written WHERE kind = 'target'"
+        assert becomes(lambda: ledger.count(written) >= 50), stack.text()[-2000:]
+        leases = ledger.rows("SELECT DISTINCT lease FROM scans_targetresult WHERE target LIKE %s", "stuck%")
+        assert becomes(ledger.is_all_done), stack.text()[-2000:]
+        stack.stop()
+    assert len(leases) == 1, "one claim held them all"
+    assert {request.path.split("/")[1] for request in slow.requests} == {"drip", "full"}
+    ends = dict(ledger.rows("SELECT t.target, w.at FROM chaos_written w JOIN scans_targetresult t ON t.id = w.pk"))
+    asking, stuck = [ends.pop(target) for target in global_ones], [ends.pop(name) for name in names]
+    others = list(ends.values())
+    assert len(others) == 50
+    assert max(others) < min(stuck)
+    assert max(others) <= max(asking)
+    assert [code for (code,) in ledger.rows("SELECT error_code FROM scans_targetresult WHERE target LIKE %s", "stuck%")] == [
+        "resolve_failed"
+    ] * 2
+    kept = ledger.rows("SELECT CAST(evidence AS text) FROM scans_targetresult WHERE target LIKE %s", "127.66.%")
+    states = [{s["source"]: s["state"] for s in json.loads(text)["addresses"][0]["sources"]} for (text,) in kept]
+    assert states == [{"ip-api": "failed", "internetdb": "rate_limited"}] * 2
+    record(
+        "A stalled resolver, a drip and a 429 in one claim", ledger.name, others_saved_after_s=max(others) - began,
+        asking_saved_after_s=max(asking) - began, names_given_up_after_s=min(stuck) - began,
+    )  # fmt: skip

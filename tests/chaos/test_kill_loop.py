@@ -36,12 +36,25 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
     story = KillLoop(tmp_path, ledger, seed=seed).run(kills)
 
     assert ledger.not_once() == []
-    stored = {token for (token,) in ledger.rows("SELECT token FROM scans_scanjob")}
-    assert set(story.accepted) <= stored
+    assert ledger.twice() == []
+    stored = dict(ledger.rows("SELECT token, state FROM scans_scanjob"))
+    assert set(story.accepted) - set(story.doomed) <= set(stored)
+    assert not stored.keys() & set(story.deleted)
+    assert ledger.strays() == {}
+    assert {stored[token] for token in set(story.cancelled) - set(story.doomed)} <= {"cancelled"}
     assert story.orphans == []
     assert set(story.kills_by_role) == set(ROLES)
 
-    failed = dict(ledger.rows("SELECT target, error_code FROM scans_targetresult WHERE state <> 'done'"))
+    of_jobs = "FROM scans_targetresult t JOIN scans_scanjob j ON j.id = t.job_id WHERE"
+    assert ledger.rows(f"SELECT t.id {of_jobs} t.state = 'cancelled' AND j.state <> 'cancelled'") == []
+    for before, after in story.reruns:  # both are final
+        if not {before, after} & set(story.doomed):
+            again = ledger.rows(f"SELECT t.target {of_jobs} j.token = %s ORDER BY t.ordinal", after)
+            assert again == ledger.rows(
+                f"SELECT t.target {of_jobs} j.token = %s AND t.state <> 'done' ORDER BY t.ordinal", before
+            )
+
+    failed = dict(ledger.rows("SELECT target, error_code FROM scans_targetresult WHERE state NOT IN ('done', 'cancelled')"))
     poison = {f"{network}0.{job}": error for network, error in POISON.items() for job in (1, 2)}
     assert failed == poison  # every poison ended with its error, and no innocent was given up
 
@@ -52,6 +65,9 @@ def test_whatever_is_killed_every_target_has_one_result_every_job_one_end_and_no
         kills=len(story.kills) + len(story.poison_kills),
         **story.kills_by_role,
         holder_of_poison=len(story.poison_kills),
+        cancelled=len(story.cancelled),
+        deleted=len(story.deleted),
+        rerun=len(story.reruns),
         seconds=round(story.seconds),
         targets=ledger.count("SELECT count(*) FROM scans_targetresult"),
         lost=0,

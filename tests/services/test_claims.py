@@ -20,7 +20,7 @@ from scans.core.pipeline import Interrupted
 from scans.core.types import PortState, Probe, Report
 from scans.core.unscanned import failure
 from scans.models import JobState, ScanJob, TargetResult, TargetState
-from scans.services import claims, heartbeats, slices
+from scans.services import claims, endurance, heartbeats, slices
 from scans.services.endurance import persistently
 from scans.services.jobs import submit_scan
 from scans.services.reaper import reap
@@ -97,6 +97,48 @@ def test_a_job_that_comes_while_a_slice_has_enough_to_do_goes_before_what_is_lef
     assert next(items).target.text == "127.0.1.1"
     assert not held.has_newcomers()
     assert next(items).target.text == "127.0.0.1"
+
+
+@pytest.mark.django_db
+def test_of_a_new_job_a_few_rows_pass_others_and_the_rest_waits_its_turn(monkeypatch):
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0)
+    submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    items = held.items(seconds=PATIENCE)
+    next(items)
+    submit_scan(request("127.0.1.0/26"))
+    passing = 0
+    while held.has_newcomers():
+        assert next(items).target.text.startswith("127.0.1.")
+        passing += 1
+    assert passing == claims.NEWCOMER_ROWS
+    assert next(items).target.text == "127.0.0.1"
+
+
+@pytest.mark.django_db
+def test_between_two_looks_for_new_jobs_there_is_time_for_others(monkeypatch):
+    submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    items = held.items(seconds=PATIENCE)
+    next(items)
+    monkeypatch.setattr(claims, "LOOK_SECONDS", PATIENCE)
+    submit_scan(request("127.0.1.1"))
+    assert held.has_newcomers()
+    next(items)
+    submit_scan(request("127.0.2.1"))
+    assert not held.has_newcomers()
+
+
+@pytest.mark.django_db
+def test_rows_that_were_never_pulled_go_back_together(django_assert_num_queries):
+    job = submit_scan(request("127.0.0.0/28"))
+    held = claims.Claims(uuid4())
+    next(held.items(seconds=PATIENCE))
+    with django_assert_num_queries(1):
+        held.hand_back_unstarted()
+    assert Counter(job.targets.values_list("state", "attempts")) == {("leased", 1): 1, ("pending", 0): 15}
+    with django_assert_num_queries(0):
+        held.hand_back_unstarted()
 
 
 @pytest.mark.django_db
@@ -421,3 +463,13 @@ def test_what_fails_while_the_database_is_away_is_tried_again():
         return "written"
 
     assert persistently(write) == "written"
+
+
+@pytest.mark.django_db
+def test_a_statement_that_took_long_is_in_the_log_without_its_values(monkeypatch, caplog):
+    ScanJob.objects.filter(label="a secret of this test").exists()
+    assert "locked by somebody or busy" not in caplog.text
+    monkeypatch.setattr(endurance, "LONG_SECONDS", 0)
+    ScanJob.objects.filter(label="a secret of this test").exists()
+    assert "the database, locked by somebody or busy, took 0.0 s for: SELECT" in caplog.text
+    assert "a secret" not in caplog.text

@@ -208,3 +208,8 @@ def test_the_api_and_the_page_say_who_was_told(client):
     page = client.get(f"/jobs/{job.token}").content.decode()
     assert "2 hosts beside the targets themselves" in page
     assert "ip-api.invalid:80" in page
+
+
+def test_nothing_told_in_vain_keeps_nobody_waiting(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        record_told_in_vain([(1, [])], at=timezone.now())

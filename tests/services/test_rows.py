@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from scans.models import TargetResult
-from scans.services.rows import insert_rows, update_rows
+from scans.services.rows import Insert, update_rows
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -49,8 +49,8 @@ def test_each_row_gets_its_own_values():
 def test_rows_made_at_once_are_as_if_saved_one_by_one():
     job = make_job("127.0.0.1")
     saved = job.targets.get()
-    named = {name: getattr(saved, name) for name in ("job_id", "spec", "target", "host")}
-    insert_rows(TargetResult, [named | {"ordinal": n, "key": f"key-{n}"} for n in (1, 2)])
+    named = {name: getattr(saved, name) for name in ("spec", "target", "host")}
+    Insert(TargetResult, [named | {"ordinal": n, "key": f"key-{n}"} for n in (1, 2)]).write(job_id=job.pk)
     made = list(job.targets.filter(ordinal__gte=1).order_by("ordinal"))
     assert [row.key for row in made] == ["key-1", "key-2"]
     for field in TargetResult._meta.concrete_fields:
@@ -62,7 +62,7 @@ def test_rows_made_at_once_are_as_if_saved_one_by_one():
 def test_nothing_to_change_asks_the_database_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         update_rows(TargetResult, {})
-        insert_rows(TargetResult, [])
+        Insert(TargetResult, []).write(job_id=1)
 
 
 def test_a_row_that_is_gone_is_an_error_and_changes_nothing():
