@@ -152,6 +152,10 @@ def fill_busy_jobs() -> dict[str, str]:
     seen = make_address("127.65.253.1", services=make_services())
     spread(make_result(make_report("large0.invalid", seen), job=large), large.targets.all())
     finish(large)
+    repeated = make_job(*(f"large{n}.invalid" for n in range(LARGE_JOB)), rerun_of=large.token)
+    seen = replace(seen, services=make_services()[1:])
+    spread(make_result(make_report("large0.invalid", seen), job=repeated), repeated.targets.all())
+    finish(repeated)
     now = timezone.now()
     running = make_job(*(f"running{n}.invalid" for n in range(LARGE_JOB)), state=JobState.RUNNING, started_at=now)
     seen = make_address("127.65.254.1", services=make_services())
@@ -166,6 +170,7 @@ def fill_busy_jobs() -> dict[str, str]:
     return {
         "a job's page, every target with services": f"/jobs/{served.token}",
         "a job's page, 1,000 targets": f"/jobs/{large.token}",
+        "a job's page, 1,000 targets again": f"/jobs/{repeated.token}",
         "a running job's page, 1,000 targets": f"/jobs/{running.token}",
         **{f"a running job's page asks again, {n} rows new": f"/jobs/{running.token}?shown={s}" for n, s in news.items()},
     }

@@ -3,8 +3,8 @@
 job ─► pairs: each target that has a result, with the earlier result it is compared with
           └─► read_scans: of both what is compared (host_page) ─► changes_between ─► the weightiest first
 
-Four queries, five if a name has several addresses, however many targets it has and however many scans there were;
-but for the first two none if no target has an earlier result.
+Five queries, six if a name has several addresses, however many targets it has and however many scans there were;
+but for the first three none if no target has an earlier result.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from scans.models import ScanJob, TargetAddress, TargetResult, TargetState
 from scans.selectors.access import job_by_token, visible_jobs
 from scans.selectors.host_changes import Change, ChangeKind
 from scans.selectors.host_page import MAX_COMPARED_PORTS, HostScan, changes_between, comparing_cost, read_scans
+from scans.selectors.job_page import by_risk
 
-MAX_TARGETS = 1024  # of a job; some 250 ms for a thousand that all have an earlier result
+MAX_TARGETS = 256  # of a job, the worst: some 60 ms of processor time, and much more on Postgres before its first ANALYZE
 MAX_LISTED = 20
 # How many newest earlier rows of a host, whoever had it scanned, are looked through for one that the reader may see. With
 # 100 a job of 1,000 targets that others scan all day took 2 s on SQLite and 4 s on Postgres, to find that there is none.
@@ -64,7 +65,7 @@ class JobChanges:
     first: int  # no earlier result of theirs is known to this reader
     without_result: int
     too_large: int  # too many ports differ to compare them on a page
-    unread: int  # behind MAX_TARGETS
+    unread: int  # behind MAX_TARGETS, and less at risk
     risen: int
     fallen: int
     opened: int  # ports, of all targets
@@ -87,7 +88,7 @@ def job_changes(job: ScanJob, user: User | AnonymousUser, *, base: ScanJob | Non
 
     None where no target has an earlier result.
     """
-    pairs = list(_pairs(job, user, base)[:MAX_TARGETS])
+    pairs = list(_pairs(job, user, base))
     earlier = {now: then for now, then in pairs if then is not None}
     if not earlier:
         return None
@@ -115,14 +116,14 @@ def job_changes(job: ScanJob, user: User | AnonymousUser, *, base: ScanJob | Non
 
 
 def _pairs(job: ScanJob, user: User | AnonymousUser, base: ScanJob | None) -> QuerySet[TargetResult, tuple[int, int | None]]:
-    """The targets that have a result, in the order submitted, each with its earlier result: that of the repeated job, or
-    else the newest that this user may see. Of a job whose first scan of a target failed that is an even earlier one."""
+    """The worst targets that have a result, in the order submitted, each with its earlier result: that of the repeated job,
+    or else the newest that this user may see. Of a job whose first scan of a target failed that is an even earlier one."""
     earlier: Subquery | Coalesce = Subquery(_newest(user).values("pk")[:1])
     if base is not None:
         repeated = TargetResult.objects.filter(job=base, key=OuterRef("key"), state__in=WITH_RESULT).order_by()
         earlier = Coalesce(Subquery(repeated.values("pk")[:1]), earlier)
-    rows = job.targets.filter(state__in=WITH_RESULT).order_by("ordinal")
-    return rows.values_list("pk", earlier)
+    worst = by_risk(job.targets.filter(state__in=WITH_RESULT)).values_list("pk", flat=True)[:MAX_TARGETS]
+    return TargetResult.objects.filter(pk__in=list(worst)).order_by("ordinal").values_list("pk", earlier)
 
 
 def _newest(user: User | AnonymousUser) -> QuerySet[TargetResult]:

@@ -12,9 +12,7 @@ from scans.supervisor.child import Child
 
 QUEUES = ("scan", "ai")
 WEB = "web"
-WORKERS_NICER = (
-    5  # who waits for a page or a reply goes first where processors are scarce; with time to spare it costs nothing
-)
+WORKERS_NICER = 5  # where processors are scarce, who waits for a page or a reply goes first
 
 
 def web(identity: UUID) -> Child:
