@@ -168,8 +168,8 @@ def claim_targets(lease: UUID, *, may_be_suspects: bool = True, is_new: bool = F
         return []
     of_jobs, of_owners = _in_flight(now)
     is_waiting = Exists(TargetResult.objects.filter(claimable(now), job=OuterRef("pk")))
-    first = (_number("owner", of_owners), _number("pk", of_jobs), F("claimed_at").asc(nulls_first=True), "created_at")
-    for job in jobs.filter(is_waiting).order_by(*first)[:_JOBS_TRIED]:
+    fewest = [*_number("owner", of_owners), *_number("pk", of_jobs)]
+    for job in jobs.filter(is_waiting).order_by(*fewest, F("claimed_at").asc(nulls_first=True), "created_at")[:_JOBS_TRIED]:
         with transaction.atomic():
             waiting = job.targets.filter(claimable(now)).exclude(lease=lease)  # an own lease that ran out: others may
             rows = _pick(_unlocked(waiting), ports=count_ports(job.ports), most=NEWCOMER_ROWS if is_new else MAX_ROWS)
@@ -253,10 +253,12 @@ def _in_flight(now: datetime) -> tuple[Counter[int], Counter[int | None]]:
     return of_jobs, of_owners
 
 
-def _number(field: str, numbers: Mapping[Any, int]) -> Case:
-    """The number that belongs to the value of the field, or 0."""
-    whens = (When(Q((field, value)), then=Value(n)) for value, n in numbers.items())
-    return Case(*whens, default=Value(0), output_field=IntegerField())
+def _number(field: str, numbers: Mapping[Any, int]) -> Iterator[Case]:
+    """The number that belongs to the value of the field, or 0; nothing where all are 0, for SQL reads a mere number in an
+    ORDER BY as that of a column."""
+    if numbers:
+        whens = (When(Q((field, value)), then=Value(n)) for value, n in numbers.items())
+        yield Case(*whens, default=Value(0), output_field=IntegerField())
 
 
 def _unlocked(rows: QuerySet[TargetResult]) -> QuerySet[TargetResult]:
