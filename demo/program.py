@@ -60,7 +60,7 @@ class Program:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         """Only from the main thread: the kernel takes the end of the thread that forked for the parent's."""
-        shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
+        shim = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), "0"]
         command = [*shim, sys.executable, str(ROOT / "manage.py"), "up"]
         self.login: tuple[str, str] | None = None  # name and password of the administrator
         self._process = subprocess.Popen(

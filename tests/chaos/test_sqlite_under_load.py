@@ -95,7 +95,7 @@ def test_fifty_clients_and_the_workers_never_meet_a_locked_database(stack, ledge
     text = stack.text()
     stack.stop()
     # Housekeeping waits two seconds and tries again, on purpose: it must not wait for a writer that it has to kill.
-    assert [line for line in text.splitlines() if "locked" in line and "scans.supervisor.housekeeping" not in line] == []
+    assert [line for line in text.splitlines() if "is locked" in line and "scans.supervisor.housekeeping" not in line] == []
     assert set(clients.statuses) <= {"POST 202", "GET 200"}, clients.statuses
     assert ledger.not_once() == []
     record(
