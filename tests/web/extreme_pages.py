@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from scans.core.types import Facts
-from scans.models import ScanJob, TargetResult, Waiver
+from scans.models import MAX_LABEL_CHARS, ScanJob, TargetResult, Waiver
 from tests.factories import (
     CAREFUL_PAGE,
     make_address,
@@ -95,7 +95,7 @@ def _hostile(owner: User) -> TargetResult:
     web = make_service(443, "HTTP", http=replace(CAREFUL_PAGE, title=HOSTILE, server=HOSTILE, location=HOSTILE), **said)
     facts = Facts(organisation=HOSTILE, country=HOSTILE, city=HOSTILE, isp=HEBREW * 50, as_name=HOSTILE)
     seen = make_address(services=[make_service(22, "SSH", **said), web], sources=[make_source(facts=facts)])
-    job = make_job(url, f"{'a' * 63}.{'b' * 63}.{'c' * 63}.invalid", owner=owner, label=HOSTILE[:200])
+    job = make_job(url, f"{'a' * 63}.{'b' * 63}.{'c' * 63}.invalid", owner=owner, label=HOSTILE[:MAX_LABEL_CHARS])
     row = make_result(make_report(url, seen), job=job)
     other = job.targets.exclude(pk=row.pk).get()
     make_result(make_failure(other.target, "resolve_failed", HOSTILE), job=job)
