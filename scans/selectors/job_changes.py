@@ -3,14 +3,15 @@
 job ─► pairs: each target that has a result, with the earlier result it is compared with
           └─► read_scans: of both what is compared (host_page) ─► changes_between ─► the weightiest first
 
-Five queries, six if a name has several addresses, however many targets it has and however many scans there were;
-but for the first three none if no target has an earlier result.
+Five queries, six if a name has several addresses, however many targets it has and however many scans there were; three where
+it was asked before, and two where no target has an earlier result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
@@ -88,25 +89,38 @@ def job_changes(job: ScanJob, user: User | AnonymousUser, *, base: ScanJob | Non
 
     None where no target has an earlier result.
     """
-    pairs = list(_pairs(job, user, base))
-    earlier = {now: then for now, then in pairs if then is not None}
+    pairs = tuple(_pairs(job, user, base))
+    earlier = tuple((then, now) for now, then in pairs if then is not None)
     if not earlier:
         return None
-    scans = {scan.pk: scan for scan in _read({*earlier.keys(), *earlier.values()})}
-    read = [(scans[then], scans[now]) for now, then in earlier.items() if then in scans and now in scans]
-    both = [(then, now) for then, now in read if then.scanned_at <= now.scanned_at]  # jobs may overlap
+    found = _changes(job.token, earlier)
+    with_result = job.targets.filter(state__in=WITH_RESULT).aggregate(n=Count("pk"))["n"]
+    return replace(
+        found,
+        base=base,
+        first=found.first + len(pairs) - len(earlier),
+        without_result=job.total_targets - with_result,
+        unread=with_result - len(pairs),
+    )
+
+
+@lru_cache(maxsize=50)  # each up to a megabyte, of twenty targets with many services
+def _changes(_token: str, pairs: tuple[tuple[int, int], ...]) -> JobChanges:
+    """What changed between these results, which never change again: kept for who looks again, sorts or filters."""
+    scans = {scan.pk: scan for scan in _read({pk for pair in pairs for pk in pair})}
+    both = [(scans[then], scans[now]) for then, now in pairs if then in scans and now in scans]
+    both = [(then, now) for then, now in both if then.scanned_at <= now.scanned_at]  # jobs may overlap
     compared = _compared(both)
     found = [target for target in compared if target is not None and target.changes]
-    with_result = job.targets.filter(state__in=WITH_RESULT).aggregate(n=Count("pk"))["n"]
     return JobChanges(
-        base=base,
+        base=None,
         listed=tuple(sorted(found, key=_weight)[:MAX_LISTED]),
         changed=len(found),
         same=sum(target is not None and not target.changes for target in compared),
         first=len(pairs) - len(both),
-        without_result=job.total_targets - with_result,
+        without_result=0,
         too_large=compared.count(None),
-        unread=with_result - len(pairs),
+        unread=0,
         risen=sum(target.level_step > 0 for target in found),
         fallen=sum(target.level_step < 0 for target in found),
         opened=sum(target.ports_that(ChangeKind.APPEARED) for target in found),

@@ -184,6 +184,19 @@ def test_too_many_ports_and_too_many_targets_are_left_out_and_said(client, monke
     assert "1 where too many ports differ to compare them here + 2 less at risk and not compared here" in text
 
 
+def test_what_changed_is_kept_while_the_earlier_results_are_there(django_assert_num_queries):
+    first = scanned(report("127.66.0.1", 22, 6379), days_ago=2)
+    second = scanned(report("127.66.0.1", 22), days_ago=1)
+    job = scanned(report("127.66.0.1", 22, 80))
+    assert (since(job).opened, since(job).closed) == (1, 0)
+    with django_assert_num_queries(3):
+        since(job)
+    second.delete()
+    assert (since(job).opened, since(job).closed) == (1, 1)
+    first.delete()
+    assert since(job) is None
+
+
 def test_a_host_that_others_scan_all_day_is_looked_through_no_further_than_a_limit(server_profile, monkeypatch):
     anna, ben = (User.objects.create_user(name) for name in ("anna", "ben"))
     scanned(report("127.66.0.1", 22), days_ago=3, owner=anna)
