@@ -140,7 +140,7 @@ def read_scans(keys: Iterable[int], *, addresses: int = MAX_ADDRESSES, told: boo
 
     Without `told` what sources said is left out.
     """
-    names = _PARTS if told else _PARTS[:-1]
+    names = [name for name in _PARTS if told or name != "sources"]
     parts = {f"{name}{at}": KT(f"evidence__addresses__{at}__{name}") for at in range(addresses) for name in names}
     rows = TargetResult.objects.filter(pk__in=keys).annotate(**parts, token=F("job__token"))
     columns = ("pk", "token", "ordinal", "target", "host", "scanned_at", "risk_level", "error_code", "open_ports")

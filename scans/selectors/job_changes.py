@@ -104,9 +104,12 @@ def job_changes(job: ScanJob, user: User | AnonymousUser, *, base: ScanJob | Non
     )
 
 
-@lru_cache(maxsize=50)  # each up to a megabyte, of twenty targets with many services
+@lru_cache(maxsize=20)  # some kB each; a megabyte where hosts answer on thousands of scattered ports
 def _changes(_token: str, pairs: tuple[tuple[int, int], ...]) -> JobChanges:
-    """What changed between these results, which never change again: kept for who looks again, sorts or filters."""
+    """What changed between these results, which never change again: kept for who looks again, sorts or filters.
+
+    What concerns the job as a whole is for the caller to fill in.
+    """
     scans = {scan.pk: scan for scan in _read({pk for pair in pairs for pk in pair})}
     both = [(scans[then], scans[now]) for then, now in pairs if then in scans and now in scans]
     both = [(then, now) for then, now in both if then.scanned_at <= now.scanned_at]  # jobs may overlap
@@ -114,7 +117,7 @@ def _changes(_token: str, pairs: tuple[tuple[int, int], ...]) -> JobChanges:
     found = [target for target in compared if target is not None and target.changes]
     return JobChanges(
         base=None,
-        listed=tuple(sorted(found, key=_weight)[:MAX_LISTED]),
+        listed=tuple(_slim(target) for target in sorted(found, key=_weight)[:MAX_LISTED]),
         changed=len(found),
         same=sum(target is not None and not target.changes for target in compared),
         first=len(pairs) - len(both),
@@ -127,6 +130,11 @@ def _changes(_token: str, pairs: tuple[tuple[int, int], ...]) -> JobChanges:
         closed=sum(target.ports_that(ChangeKind.DISAPPEARED) for target in found),
         covered=sum(target.ports_that(ChangeKind.COVERED) for target in found),
     )
+
+
+def _slim(target: ChangedTarget) -> ChangedTarget:
+    """Without what was compared, which may be a hundred times what is shown."""
+    return replace(target, now=replace(target.now, addresses=()), then=replace(target.then, addresses=()))
 
 
 def _pairs(job: ScanJob, user: User | AnonymousUser, base: ScanJob | None) -> QuerySet[TargetResult, tuple[int, int | None]]:

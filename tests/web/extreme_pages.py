@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -102,7 +103,7 @@ def _hostile(owner: User) -> TargetResult:
     now = timezone.now()
     Waiver.objects.create(
         rule_id="EXP-001", scope="127.66.0.1", owner=HOSTILE[:100], reason=HOSTILE, entered_by=HOSTILE[:100],
-        created_at=now, expires_at=now + timezone.timedelta(days=30),
+        created_at=now, expires_at=now + timedelta(days=30),
     )  # fmt: skip
     return row
 
