@@ -83,6 +83,17 @@ class Ledger:
         with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
             yield connection
 
+    def is_locked(self) -> bool:
+        """Whether somebody holds SQLite's one lock for writers; on Postgres there is no such lock."""
+        if self.url:
+            return False
+        with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+
     # --- What was promised -------------------------------------------------------------------------------------------
 
     def count(self, query: str, *values: Any) -> int:

@@ -14,9 +14,9 @@ ORDER = ("worker", "monitor", "pusher")  # in which a guard starts its children,
 
 
 def children(pid: int) -> list[int]:
-    """Living ones, in the order they were started."""
+    """Living ones, in the order they were started, as the kernel keeps them: by number it is another where numbers wrap."""
     with suppress(OSError):
-        return sorted(int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
