@@ -99,7 +99,9 @@ def test_three_large_jobs_share_the_workers_evenly(start, ledger):
     stack = start(SCAN_MAX_TARGETS="4096")
     ledger.count_from_now()
     with ground() as ports:
-        with frozen(stack.cluster(), ledger):  # else the first job is done before the third is there, where submitting takes long
+        with frozen(
+            stack.cluster(), ledger
+        ):  # else the first job is done before the third is there, where submitting takes long
             for n in range(3):
                 stack.scan(ip_addresses=[f"127.{70 + n}.0.0-127.{70 + n}.7.255"], ports=ports.all)
         done = "SELECT job_id, count(*) FROM scans_targetresult WHERE state = 'done' GROUP BY job_id"

@@ -493,7 +493,7 @@ class ProbeEngine:
             if found.is_answer:
                 latency = now - flight.sent_at
                 latency_ms = latency * 1000
-                self._learn(host, attempt, latency)
+                self._learn(host, None if attempt > 1 and host.was_given_up_too_soon(latency) else attempt, latency)
                 if host.restraint is not None:
                     host.restraint.heard(index, sent_at=flight.sent_at, now=now)
             self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))
@@ -546,6 +546,8 @@ class ProbeEngine:
             if may_linger:
                 self._let_linger(flight, host, needed)
             else:
+                if not host.path.is_known:
+                    host.give_up_unheard(flight.expires_at - flight.sent_at)
                 self._forget(flight, host)
 
     def _put_off(self, flight: Flight, at: float) -> None:
@@ -601,17 +603,17 @@ class ProbeEngine:
         if not host.is_queued and host.room > 0:
             self._rotation.add(host)
 
-    def _learn(self, host: Host, attempt: int, latency_seconds: float, count: int = 1) -> None:
+    def _learn(self, host: Host, attempt: int | None, latency_seconds: float, count: int = 1) -> None:
         self._answered += count
         crowd = self._crowds[host.is_paced]
         before = crowd.answers
         trusted = None if self._was_held_up else latency_seconds
-        host.path.heard(attempt=attempt, latency_seconds=trusted, count=count)
+        host.path.heard(attempt=attempt, latency_seconds=trusted, count=count, others=crowd)
         # What a limit drops says nothing about the paths to others.
         crowd.heard(attempt=attempt if host.restraint is None else 1, latency_seconds=trusted, count=count)
         if before < RETHINK_AT_ANSWERS[-1] and any(before < answers <= crowd.answers for answers in RETHINK_AT_ANSWERS):
             self._rethink()
-        if attempt > 1 and not host.was_restrained and is_limited(host.path, crowd):
+        if attempt is not None and attempt > 1 and not host.was_restrained and is_limited(host.path, crowd):
             now = self._now()
             host.was_restrained = True
             host.restraint = Restraint(per_second=host.path.answers / max(now - host.begun_at, LEAST_SECONDS), now=now)
@@ -634,7 +636,8 @@ class ProbeEngine:
         return wait_seconds(host.path, crowd, attempt=attempt, is_last=is_last, may_be_far=host.is_paced)
 
     def _attempts_needed(self, host: Host) -> int:
-        return attempts_needed(host.path, self._crowds[host.is_paced], at_least=self._budgets.attempts)
+        crowd, at_least = self._crowds[host.is_paced], self._budgets.attempts
+        return attempts_needed(host.path, crowd, at_least=at_least, extra=host.extra_attempts)
 
     # -- Shortages and endings --------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -28,8 +29,11 @@ class Host:
         "_retries",
         "_scope_id",
         "_text",
+        "_too_soon_count",
+        "_too_soon_seconds",
         "begun_at",
         "deadline_at",
+        "extra_attempts",
         "family",
         "has_begun",
         "is_controlled",
@@ -76,6 +80,9 @@ class Host:
         self.is_controlled = False  # asked whether it answers everywhere
         self._next_index = 0
         self._retries: deque[tuple[int, int]] = deque()  # index, attempt
+        # How many attempts were given up before anything was heard of the host, and after how long at least.
+        self._too_soon_count, self._too_soon_seconds = 0, math.inf
+        self.extra_attempts = 0  # 1 once it is known that those could not have been answered in time
         # By index, once settled; filled when it begins: most of a large job are waiting.
         self.probes: list[Probe | None] = []
 
@@ -121,6 +128,19 @@ class Host:
     def retry(self, index: int, attempt: int) -> None:
         """Ask that port (again) as the given attempt."""
         self._retries.append((index, attempt))
+
+    def give_up_unheard(self, waited_seconds: float) -> None:
+        """An attempt is not waited for any longer, and nobody knows how far the host is."""
+        self._too_soon_count += 1
+        self._too_soon_seconds = min(self._too_soon_seconds, waited_seconds)
+
+    def was_given_up_too_soon(self, latency_seconds: float) -> bool:
+        """Whether the answer to a later attempt took longer than an earlier one was given: that need not have been lost."""
+        if not self._too_soon_count or latency_seconds < self._too_soon_seconds:
+            return False
+        self._too_soon_count -= 1
+        self.extra_attempts = 1
+        return True
 
     def socket_address(self, index: int) -> SocketAddress:
         """What to connect to. An address and never a name: nothing here may start a look-up."""

@@ -13,6 +13,9 @@ Both follow from what the answers so far say about the path, of this host and of
 
 Every attempt has a source port of its own, so it is always clear which one was answered, and each may be measured. Only an
 answer after more than 1 s is ambiguous (Karn's rule): the kernel has repeated the SYN by then.
+
+Of a host that was not heard yet nobody knows how far it is. Attempts that were given up before its answers can come say
+nothing of loss (it would seem to limit rates), and do not count: its ports are asked once more.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ UNHEARD_SECONDS = 0.25  # for a host that never answered, where others did
 FAR_SECONDS = 1.0  # the last word for such a host, if it may be on another continent or behind a satellite
 BACKOFF = 1.5  # for the last attempt
 KERNEL_REPEATS_SECONDS = 1.0  # TCP's initial retransmission timeout on Linux
+LEAST_FIRST_DEVIATION = 1 / 8  # of the first round trip, however little the paths to others vary
 LONGEST_LINGER_SECONDS = 0.95  # before the kernel repeats by itself what was asked again from here
 MEASURED_ALL, MEASURED_EVERY = 64, 8  # after so many answers one of a few is measured: as good, and remembered for longer
 
@@ -81,18 +85,27 @@ class PathEstimate:
         """RFC 6298's retransmission timeout, without its bounds; 0.0 while unknown."""
         return (self._rtt_seconds or 0.0) + 4 * self._deviation_seconds
 
-    def heard(self, *, attempt: int, latency_seconds: float | None, count: int = 1) -> None:
-        """Count answers. The latency, of one of them, is None when it cannot be trusted."""
-        self.answers += count
-        if attempt > 1:
-            self.late += count
-        if self.answers < self._measures_at:
-            return
+    def heard(
+        self, *, attempt: int | None, latency_seconds: float | None, count: int = 1, others: PathEstimate | None = None
+    ) -> None:
+        """Count answers. The latency, of one of them, is None when it cannot be trusted.
+
+        An attempt of None says nothing of loss: an earlier one may have been answered too late. `others` is what is known of
+        the paths to other hosts: RFC 6298 takes half of the first round trip for its deviation, for want of anything better,
+        and an attempt to a host that seldom answers would be waited for twice as long as it need be.
+        """
+        if attempt is not None:
+            self.answers += count
+            self.late += count if attempt > 1 else 0
+            if self.answers < self._measures_at:
+                return
         self._measures_at = self.answers + MEASURED_EVERY if self.answers > MEASURED_ALL else 0
         if latency_seconds is None or latency_seconds >= KERNEL_REPEATS_SECONDS:
             return
         if self._rtt_seconds is None:
             self._rtt_seconds, self._deviation_seconds = latency_seconds, latency_seconds / 2
+            if others is not None and others.answers >= ENOUGH_ANSWERS:
+                self._deviation_seconds = max(others._deviation_seconds, latency_seconds * LEAST_FIRST_DEVIATION)
         else:
             off = latency_seconds - self._rtt_seconds
             self._deviation_seconds += (abs(off) - self._deviation_seconds) / 4
@@ -123,14 +136,14 @@ def wait_seconds(host: PathEstimate, crowd: PathEstimate, *, attempt: int, is_la
     return seconds
 
 
-def attempts_needed(host: PathEstimate, crowd: PathEstimate, *, at_least: int) -> int:
-    """After how many unanswered attempts silence is believed."""
+def attempts_needed(host: PathEstimate, crowd: PathEstimate, *, at_least: int, extra: int = 0) -> int:
+    """After how many silent attempts silence is believed; `extra` are those that could not have been answered in time."""
     if crowd.late and crowd.answers < ENOUGH_ANSWERS:
         loss = crowd.late / (crowd.answers + PRESUMED_ANSWERS)
     else:
         loss = min(max(host.loss, crowd.loss), 0.9)
     if loss <= NEGLIGIBLE_LOSS:
-        return at_least
+        return at_least + extra
     is_slow = max(host.timeout_seconds, crowd.timeout_seconds) > SLOW_SECONDS
     most = MOST_SLOW_ATTEMPTS if is_slow else MOST_ATTEMPTS
-    return max(at_least, min(most, math.ceil(math.log(ACCEPTED_MISS) / math.log(loss))))
+    return max(at_least + extra, min(most, math.ceil(math.log(ACCEPTED_MISS) / math.log(loss)) + extra))

@@ -221,10 +221,29 @@ def test_many_answers_counted_at_once_are_as_many():
     assert once.loss == pytest.approx(0.2)
 
 
-@given(st.floats(0.001, 0.99), st.integers(0, 100))
-def test_however_slow_and_lossy_a_path_is_one_port_needs_no_longer_than_a_slice(latency, lost):
+def test_the_first_answer_of_a_host_is_as_certain_as_those_of_others():
+    others, few = path(*[0.08, 0.084] * 50), path(*[0.08] * 10)
+    alone, beside_few, beside_others, far = path(), path(), path(), path()
+    alone.heard(attempt=1, latency_seconds=0.1)
+    beside_few.heard(attempt=1, latency_seconds=0.1, others=few)
+    beside_others.heard(attempt=1, latency_seconds=0.1, others=others)
+    far.heard(attempt=1, latency_seconds=0.8, others=others)
+    assert alone.timeout_seconds == beside_few.timeout_seconds == pytest.approx(0.3)  # RFC 6298
+    assert beside_others.timeout_seconds == pytest.approx(0.15)
+    assert far.timeout_seconds == pytest.approx(1.2)
+
+
+def test_an_answer_whose_attempt_says_nothing_is_measured_and_does_not_count():
+    estimate = path()
+    estimate.heard(attempt=None, latency_seconds=0.3)
+    assert estimate.is_known
+    assert (estimate.answers, estimate.late) == (0, 0)
+
+
+@given(st.floats(0.001, 0.99), st.integers(0, 100), st.integers(0, 1))
+def test_however_slow_and_lossy_a_path_is_one_port_needs_no_longer_than_a_slice(latency, lost, extra):
     lossy = path(*[latency] * 100, lost=lost)
-    attempts = attempts_needed(lossy, lossy, at_least=2)
+    attempts = attempts_needed(lossy, lossy, at_least=2, extra=extra)
     waits = [wait_seconds(lossy, lossy, attempt=n, is_last=n == attempts, may_be_far=True) for n in range(1, attempts + 1)]
     assert sum(waits) <= 15
 

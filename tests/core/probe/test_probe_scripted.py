@@ -102,6 +102,28 @@ def test_at_the_start_of_a_lossy_scan_no_silence_is_believed_before_the_loss_is_
     assert min(one.attempts for one in silent) >= 3
 
 
+@pytest.mark.parametrize(("loss", "most_seconds"), [(0.0, 5.5), (0.04, 9)])
+def test_hosts_at_all_distances_are_not_taken_for_hosts_that_limit_rates(loss, most_seconds):
+    """What is given up before anybody knows how far a host is was not lost: taken for lost it takes 7 and 11 seconds."""
+    chance = random.Random(5)
+    far = {host: chance.uniform(0.01, 0.3) for host in addresses(300)}
+    is_silent = {(host, port): chance.random() < 0.5 for host in far for port in PORTS}
+
+    def answer(host: str, port: int, now: float) -> Answer:
+        if is_silent[host, port] or chance.random() < loss:
+            return None
+        return far[host] * chance.uniform(1, 1.2), errno.ECONNREFUSED
+
+    world = FakeNetwork(answer)
+    began_at = world.now
+    found = collect(submitted(world, list(far), **UNLIMITED))
+    wrong = [
+        host for host in far for port, state in states(found[host]).items() if (state == "filtered") != is_silent[host, port]
+    ]
+    assert not wrong
+    assert world.now - began_at < most_seconds  # of the script's own time
+
+
 @pytest.mark.parametrize("slow_seconds", [0.35, 0.6])
 def test_an_answer_that_comes_after_its_port_was_asked_again_still_counts(slow_seconds):
     def one_is_slow(host: str, port: int, now: float) -> Answer:
