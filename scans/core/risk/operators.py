@@ -11,7 +11,6 @@ verdict says by which rules it was made. Whatever cannot be meant is a RuleError
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +44,8 @@ def read_pack(path: str) -> tuple[Pack, str]:
 
 def lay_over(text: str) -> Pack:
     """The built-in pack with this over it. Raises RuleError."""
+    import hashlib
+
     own = Entry("the file", read(text))
     own.check_fields(required=frozenset(), optional={"disable", "rules"})
     if not own.raw:
