@@ -220,8 +220,8 @@ class _Lanes:
     def _open_questions(self, sources: Sequence[type[Source]] | None, stages: Stages) -> None:
         """Make the lanes that ask about addresses and products.
 
-        What they are made of is imported here: it takes as long as all the rest of a start, and a scan that only probes
-        has nothing to ask. Later would be too late: it would cost the probes their punctuality.
+        What they are made of is imported here: it takes a fourth of a start, and a scan that only probes has nothing to
+        ask. Later would be too late: it would cost the probes their punctuality.
         """
         from scans.core.feeds import Store
         from scans.core.intel import SOURCES, IntelLane, RemoteSource, switched_on
