@@ -24,7 +24,8 @@ class ScansConfig(AppConfig):
         A killed main process of django-q2 otherwise leaves all its children working as orphans.
         """
         from scans import checks  # noqa: F401, PLC0415 - registers itself; needs the apps to be ready
-        from scans.services import endurance, logins  # noqa: F401, PLC0415 - likewise
+        from scans.core.fingerprint import turns  # noqa: F401, PLC0415 - before workers fork: they share it
+        from scans.services import endurance, logins  # noqa: F401, PLC0415 - as the checks
 
         endurance.watch_waits()
         if os.environ.get("SCANNER_DIE_WITH_PARENT"):

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scans.core import pipeline, wire
-from scans.core.intel import SOURCES, check_choice
-from scans.core.options import OptionError, Options
+from scans.core.options import IntelOptions, OptionError, Options
 from scans.core.output import WRITERS
 from scans.core.pipeline import Interrupted, Item
 from scans.core.ports import PROFILES, PortError, parse_ports
@@ -27,7 +26,6 @@ from scans.core.risk import RuleError, pack_of
 from scans.core.targets import fold, read_items, split_lines
 from scans.core.tools import Tools
 from scans.core.types import IPNetwork, Outcome, Report, Target
-from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
 
 MAX_TARGETS = 1 << 20
 MAX_FILE_CHARS = 64 << 20
@@ -42,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(args)
         pack_of(options.risk.rules_file)
-        check_choice(options.intel, ALL_SOURCES, FEEDS)
+        _check_sources(options.intel)
         ports = parse_ports(args.ports)
         targets = _targets(args)
     except (OptionError, PortError, OSError, _UsageError) as error:
@@ -56,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda *_: tools.stop.set())
     items = (Item(key=ordinal, target=target, ports=ports) for ordinal, target in enumerate(targets))
     outcomes: list[Outcome] = []
-    scanned = pipeline.scan(items, tools, sources=() if args.probe_only else SOURCES)
+    scanned = pipeline.scan(items, tools, sources=() if args.probe_only else None)
     try:
         WRITERS[args.format](_results(scanned, outcomes))
     except BrokenPipeError:  # `… | head`: nobody reads on
@@ -106,6 +104,16 @@ def _options(args: argparse.Namespace) -> Options:
         scope=replace(options.scope, allow=allow),
         fingerprint=replace(options.fingerprint, is_on=options.fingerprint.is_on and not args.probe_only),
     )
+
+
+def _check_sources(options: IntelOptions) -> None:
+    """Refuse what is set for a source that there is not. Only then the sources are imported, for that takes its time."""
+    usual = IntelOptions()
+    if (options.sources, options.keys, options.urls) != (usual.sources, usual.keys, usual.urls):
+        from scans.core.intel import check_choice
+        from scans.core.vulnerabilities import ALL_SOURCES, FEEDS
+
+        check_choice(options, ALL_SOURCES, FEEDS)
 
 
 def _network(text: str) -> IPNetwork:

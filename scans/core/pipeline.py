@@ -22,14 +22,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import zip_longest
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from scans.core import risk, summary
 from scans.core.alike import Alike, Rated
 from scans.core.egress import SYSTEM_DNS, Egress
-from scans.core.feeds import Store
 from scans.core.fingerprint import MAX_SERVICES, FingerprintLane, HostQuestion, HostServices
-from scans.core.intel import SOURCES, Consultation, IntelLane, RemoteSource, Source, switched_on
 from scans.core.policy import Decision, ScopePolicy
 from scans.core.probe import HostPlan, HostResult, ProbeEngine
 from scans.core.probe.budgets import MOST_DESCRIPTORS, claim_descriptors
@@ -46,11 +44,15 @@ from scans.core.types import (
     Report,
     Service,
     ServiceState,
+    SourceResult,
     Target,
     Told,
 )
 from scans.core.unscanned import failure, refusal
-from scans.core.vulnerabilities import Answer, Library, Nvd, NvdLane, known_against, subjects
+
+if TYPE_CHECKING:  # at run time these are imported where something is asked: see _open_questions
+    from scans.core.intel import IntelLane, Source
+    from scans.core.vulnerabilities import KnownAgainst, NvdLane
 
 MAX_ITEMS = 1024  # in the lanes at once
 MAX_PROBES = 200_000  # planned at once; one item alone may need more
@@ -105,17 +107,19 @@ class Stages:
 
 
 USUAL = Stages()
+# A name's addresses, what the lanes found, what takes in an answer to a question, or what went wrong.
+_Event = tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Callable[[], None] | BaseException
 
 
 def scan(
     items: Iterable[Item | None],
     tools: Tools,
     *,
-    sources: Sequence[type[Source]] = SOURCES,
+    sources: Sequence[type[Source]] | None = None,
     max_probes: int = MAX_PROBES,
     stages: Stages = USUAL,
 ) -> Iterator[Ready]:
-    """Scan every item; yields each exactly once, in the order they become ready.
+    """Scan every item; yields each exactly once, in the order they become ready. Without `sources` every one may be asked.
 
     Items are pulled lazily, in the caller's thread, while fewer than `max_probes` are planned. A None among them means
     "nothing now": more is asked for a second later, and at once when the last item under way has ended. Once
@@ -130,7 +134,7 @@ def scan_in_batches(
     items: Iterable[Item | None],
     tools: Tools,
     *,
-    sources: Sequence[type[Source]] = SOURCES,
+    sources: Sequence[type[Source]] | None = None,
     max_probes: int = MAX_PROBES,
     stages: Stages = USUAL,
     is_urgent: Callable[[], bool] = lambda: False,
@@ -173,7 +177,7 @@ class _Lanes:
     def __init__(
         self,
         tools: Tools,
-        sources: Sequence[type[Source]],
+        sources: Sequence[type[Source]] | None,
         stages: Stages,
         *,
         max_probes: int,
@@ -189,18 +193,13 @@ class _Lanes:
         self._engine = (stages.engine or ProbeEngine)(options.probe, may_connect=self._policy.may_connect, pace=tools.pace)
         # Beside the probes' sockets there are those of conversations, and the connections that wait for one.
         claim_descriptors((options.probe.max_inflight or MOST_DESCRIPTORS) + 2 * options.fingerprint.max_inflight)
-        self._events: queue.SimpleQueue[
-            tuple[Hashable, Resolution | ResolveError] | HostResult | HostServices | Consultation | Answer | BaseException
-        ]
-        self._events = queue.SimpleQueue()
-        chosen = switched_on(options.intel, sources)
-        may_ask = bool(sources) and stages.intel is None  # a recording holds what sources say of addresses, and not this
-        asked = [nvd for nvd in switched_on(options.intel, (Nvd,)) if isinstance(nvd, Nvd) and may_ask]
-        services = [url for source in chosen if isinstance(source, RemoteSource) for url in source.services]
-        egress = Egress(options, [*services, *(nvd.url for nvd in asked)])
-        self._nvd = NvdLane(asked[0], tools, egress, self._events.put) if asked else None
-        self._intel = (stages.intel or IntelLane)(chosen, tools, egress, self._events.put)
-        self._library = Library(Store(options.intel.directory))
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._intel: IntelLane | None = None
+        self._nvd: NvdLane | None = None
+        self._subjects: Callable[..., tuple[str, ...]] | None = None
+        self._known_against: Callable[..., KnownAgainst] | None = None
+        if sources is None or sources or stages.intel or options.fingerprint.is_on:
+            self._open_questions(sources, stages)
         self._fingerprint = (stages.fingerprint or FingerprintLane)(
             options.fingerprint, may_connect=self._policy.may_connect, emit=self._events.put, pace=self._engine.pace
         )
@@ -218,13 +217,40 @@ class _Lanes:
         self._prober = threading.Thread(target=self._run_engine, name="probe", daemon=True)
         self._prober.start()
 
+    def _open_questions(self, sources: Sequence[type[Source]] | None, stages: Stages) -> None:
+        """Make the lanes that ask about addresses and products.
+
+        What they are made of is imported here: it takes a fourth of a start, and a scan that only probes has nothing to
+        ask. Later would be too late: it would cost the probes their punctuality.
+        """
+        from scans.core.feeds import Store
+        from scans.core.intel import SOURCES, IntelLane, RemoteSource, switched_on
+        from scans.core.vulnerabilities import Library, Nvd, NvdLane, known_against, subjects
+
+        tools, options = self._tools, self._tools.options
+        kinds = SOURCES if sources is None else sources
+        chosen = switched_on(options.intel, kinds)
+        may_ask = bool(kinds) and stages.intel is None  # a recording holds what sources say of addresses, and not this
+        asked = [each for each in switched_on(options.intel, (Nvd,)) if isinstance(each, Nvd) and may_ask]
+        services = [url for source in chosen if isinstance(source, RemoteSource) for url in source.services]
+        egress, put = Egress(options, [*services, *(each.url for each in asked)]), self._events.put
+        lane: IntelLane = (stages.intel or IntelLane)(chosen, tools, egress, lambda said: put(partial(lane.receive, said)))
+        self._intel = lane
+        if asked:
+            nvd: NvdLane = NvdLane(asked[0], tools, egress, lambda said: put(partial(nvd.receive, said)))
+            self._nvd = nvd
+        library = Library(Store(options.intel.directory))
+        self._subjects = partial(subjects, library=library)
+        self._known_against = partial(known_against, library=library)
+
     def close(self) -> None:
         """End every lane; nothing is left running."""
         self._engine.cancel()
         self._prober.join()
         self._fingerprint.close()
         self._resolver.close()
-        self._intel.keep()
+        if self._intel:
+            self._intel.keep()
         while not self._events.empty():
             event = self._events.get()
             if isinstance(event, HostResult):
@@ -240,7 +266,8 @@ class _Lanes:
                 return
             self._drop_unwanted()
             has_more = has_more and self._pull(items)
-            self._intel.turn(now=time.monotonic(), is_urgent=self._is_intel_urgent)
+            if self._intel:
+                self._intel.turn(now=time.monotonic(), is_urgent=self._is_intel_urgent)
             if self._nvd:
                 self._nvd.turn(now=time.monotonic())
             self._finish_complete()
@@ -336,8 +363,9 @@ class _Lanes:
         self._set_planned(work, sum(len(plan.ports) for plan in plans))
         for plan in plans:
             self._engine.submit(plan)
-        self._intel.ask((a for a, d in work.decisions.items() if d.is_global), now=time.monotonic())
-        self._intel.not_applicable(a for a, d in work.decisions.items() if not d.is_global)
+        if self._intel:
+            self._intel.ask((a for a, d in work.decisions.items() if d.is_global), now=time.monotonic())
+            self._intel.not_applicable(a for a, d in work.decisions.items() if not d.is_global)
 
     def _plan(self, work: _Work, address: IPAddress) -> HostPlan:
         known = {probe.port for probe in work.item.known.get(address, ())}
@@ -371,28 +399,17 @@ class _Lanes:
         except queue.Empty:
             return
 
-    def _take(
-        self,
-        event: tuple[Hashable, Resolution | ResolveError]
-        | HostResult
-        | HostServices
-        | Consultation
-        | Answer
-        | BaseException,
-    ) -> None:
+    def _take(self, event: _Event) -> None:
         if isinstance(event, BaseException):
             raise event
         if isinstance(event, HostResult):
             self._probed(event)
         elif isinstance(event, HostServices):
             self._identified(event)
-        elif isinstance(event, Consultation):
-            self._intel.receive(event)
-        elif isinstance(event, Answer):
-            if self._nvd:
-                self._nvd.receive(event)
-        else:
+        elif isinstance(event, tuple):
             self._resolved(*event)
+        else:
+            event()
 
     def _probed(self, result: HostResult) -> None:
         key, _ = cast(tuple[Hashable, IPAddress], result.key)
@@ -452,7 +469,7 @@ class _Lanes:
             if len(self._ready) >= MAX_AT_ONCE and not self._is_ending:
                 self._is_behind = True
                 break
-            has_intel = all(self._intel.has_all(address, now=now) for address in work.decisions)
+            has_intel = not self._intel or all(self._intel.has_all(address, now=now) for address in work.decisions)
             self._is_intel_urgent = self._is_intel_urgent or not has_intel
             is_late = work.probed_at is not None and now - work.probed_at >= grace_seconds
             has_services = not work.asked or now >= work.services_due_at
@@ -461,11 +478,11 @@ class _Lanes:
 
     def _has_scores(self, work: _Work, *, now: float) -> bool:
         """Ask the NVD, once all is known that it is asked about, and wait as long as for any source."""
-        if self._nvd is None or self._is_ending:
+        if self._nvd is None or self._subjects is None or self._is_ending:
             return True
         if work.subjects is None:
             work.subjects = {
-                address: subjects(work.services.get(address, ()), self._intel.results(address, now=now), self._library)
+                address: self._subjects(work.services.get(address, ()), self._sources(address, now=now))
                 for address, decision in work.decisions.items()
                 if decision.is_global  # what others run stays here
             }
@@ -487,10 +504,10 @@ class _Lanes:
             told[ASKED_NAMES, SYSTEM_DNS] += 1
         now = time.monotonic()
         for address in work.decisions:
-            for result in self._intel.results(address, now=now):
+            for result in self._sources(address, now=now):
                 told.update((result.source, host) for host in result.contacted)
             if self._nvd and work.subjects:
-                told.update((Nvd.name, host) for host in self._nvd.told(work.subjects.get(address, ())))
+                told.update((self._nvd.name, host) for host in self._nvd.told(work.subjects.get(address, ())))
         return tuple(Told(source, host, n) for (source, host), n in told.items())
 
     def _report(self, work: _Work, *, now: float) -> Report:
@@ -511,11 +528,12 @@ class _Lanes:
         return verdict, summary.summarise(target, addresses, verdict)
 
     def _address_report(self, work: _Work, address: IPAddress, *, now: float) -> AddressReport:
-        sources = self._intel.results(address, now=now)
+        sources = self._sources(address, now=now)
         services = work.services.get(address) or _unanswered(work, address)
         asked = (work.subjects or {}).get(address, ())
         scores = self._nvd.scores(asked) if self._nvd else {}
-        known = known_against(services, sources, self._library, day=work.started_at.date(), scores=scores)
+        day = work.started_at.date()
+        known = self._known_against(services, sources, day=day, scores=scores) if self._known_against else None
         if self._nvd:
             sources = (*sources, self._nvd.result(asked))
         return AddressReport(
@@ -525,9 +543,13 @@ class _Lanes:
             sources=sources,
             answers_everywhere=work.answers_everywhere.get(address),
             services=services,
-            vulnerabilities=known.vulnerabilities,
-            end_of_life=known.end_of_life,
+            vulnerabilities=known.vulnerabilities if known else None,
+            end_of_life=known.end_of_life if known else None,
         )
+
+    def _sources(self, address: IPAddress, *, now: float) -> tuple[SourceResult, ...]:
+        """What they said of an address by now; nothing where none is asked."""
+        return self._intel.results(address, now=now) if self._intel else ()
 
     def _hand_back(self) -> Iterator[Ready]:
         """Cancel the probes and the questions, and give every unfinished item back with what is known of it."""

@@ -60,6 +60,24 @@ def test_a_key_in_a_url_is_in_no_log_of_whoever_logs_everything():
     assert key not in done.stdout + done.stderr
 
 
+def test_a_scan_that_only_probes_loads_nothing_that_asks():
+    code = """
+import atexit, runpy, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+runpy.run_module("scans.core", run_name="__main__")
+"""
+    env = {"PATH": os.environ["PATH"], "OFFLINE": "1"}
+
+    def loaded(*arguments: str) -> set[str]:
+        argv = [sys.executable, "-c", code, "127.0.0.1", "--ports", "1", *arguments]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=AGES, cwd=ROOT, check=True)
+        return set(done.stderr.split())
+
+    asking = {f"scans.core.{name}" for name in ("intel", "feeds", "vulnerabilities", "fingerprint.turns")}
+    assert not loaded("--probe-only") & {*asking, "scans.core.summary.gemini", "_hashlib"}
+    assert asking <= loaded()  # or they have another name by now
+
+
 def test_csv_cells_are_no_formulas():
     rows = list(csv.reader(io.StringIO(run("127.0.0.1", "--ports", "1", "--format", "csv").stdout)))
     assert rows[0][0] == "target"

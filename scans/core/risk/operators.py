@@ -11,13 +11,11 @@ verdict says by which rules it was made. Whatever cannot be meant is a RuleError
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
-from scans.core.risk.entry import Entry, RuleError, shown
+from scans.core.risk.entry import Entry, Lined, RuleError, shown
 from scans.core.risk.pack import Pack, build, default_entries, default_pack, read
-from scans.core.risk.yaml_lines import Lined
 
 MAX_FILE_BYTES = 256 * 1024
 DIGEST_CHARS = 12
@@ -45,6 +43,8 @@ def read_pack(path: str) -> tuple[Pack, str]:
 
 def lay_over(text: str) -> Pack:
     """The built-in pack with this over it. Raises RuleError."""
+    import hashlib
+
     own = Entry("the file", read(text))
     own.check_fields(required=frozenset(), optional={"disable", "rules"})
     if not own.raw:

@@ -45,6 +45,7 @@ class NvdLane:
     """Questions and answers of one scan."""
 
     def __init__(self, nvd: Nvd, tools: Tools, egress: Egress, emit: Callable[[Answer], None]) -> None:
+        self.name = nvd.name
         self._nvd = nvd
         self._tools = tools
         self._egress = egress
