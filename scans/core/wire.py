@@ -34,11 +34,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
+from functools import cache
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
+from scans.core import fingerprint
 from scans.core.cloud_metadata import cloud_metadata
-from scans.core.fingerprint import PROTOCOLS
 from scans.core.ports import compact, count_ports, expand_all, service_name, telling_ports
 from scans.core.said import merged, service_category
 from scans.core.text import clean_text
@@ -95,7 +96,6 @@ def _unsaid(kind: type[Any]) -> Json:
 _SERVICE, _HTTP, _TLS = _unsaid(Service), _unsaid(HttpFacts), _unsaid(TlsFacts)
 _VULNERABILITY, _END_OF_LIFE = _unsaid(Vulnerability), _unsaid(EndOfLife)
 BASIS = "version match only"  # of all that is known against products: it is indicated, and never confirmed
-TECHNIQUES = {protocol.name: protocol.technique for protocol in PROTOCOLS}
 
 
 # Values to stored dicts
@@ -500,10 +500,16 @@ def _wire_service(service: Mapping[str, Any]) -> Json:
 def _techniques(addresses: Iterable[Mapping[str, Any]]) -> list[str]:
     """In the free words of the original: what was done to find out."""
     services = [service for address in addresses for service in address.get("services", ())]
-    names = {TECHNIQUES[service["protocol"]] for service in services if service.get("protocol") in TECHNIQUES}
+    names = {_techniques_by_protocol().get(service.get("protocol")) for service in services}
     if any("tls" in service for service in services):
-        names.add(TECHNIQUES["TLS"])
-    return sorted(names)
+        names.add(_techniques_by_protocol()["TLS"])
+    return sorted(filter(None, names))
+
+
+@cache
+def _techniques_by_protocol() -> Mapping[str | None, str]:
+    """Made when a service is there: the protocols take their time to import, and a scan that only probes needs none."""
+    return {protocol.name: protocol.technique for protocol in fingerprint.PROTOCOLS}
 
 
 def _wire_source(address: Mapping[str, Any], source: Mapping[str, Any]) -> Json:
