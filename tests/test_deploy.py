@@ -34,7 +34,7 @@ def assert_commands_exist(text: str) -> None:
     named = re.findall(r"manage\.py[\", ]+([a-z]+)", text)
     assert named
     assert set(named) <= set(get_commands())
-    assert set(re.findall(r"-m ([a-z]+)", text)) <= {"gunicorn"}
+    assert set(re.findall(r"-m ([a-z]+)", text)) <= {"gunicorn", "compileall"}
     for path in re.findall(r"(?:ipscanner|deploy)/[a-z_]+\.py", text):
         assert (ROOT / path).is_file(), path
 
