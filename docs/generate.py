@@ -1,8 +1,7 @@
-"""Writes docs/sources.md, docs/risk.md and rules.json from the sources and the rules themselves; a test keeps them fresh."""
+"""Writes docs/sources.md and docs/risk.md from the sources and the rules themselves; a test keeps them fresh."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +17,7 @@ from scans.core.intel.base import KeyUse  # noqa: E402
 from scans.core.intel.choice import setting  # noqa: E402
 from scans.core.risk.entry import MAX_POINTS  # noqa: E402
 from scans.core.risk.operators import CHANGEABLE, DIGEST_CHARS, MAX_FILE_BYTES  # noqa: E402
-from scans.core.risk.pack import RULES, SHAPES, Rule, checksum, default_pack, known_categories, read  # noqa: E402
+from scans.core.risk.pack import SHAPES, Rule, default_pack, known_categories  # noqa: E402
 from scans.core.risk.what_if import MAX_CANDIDATES, MAX_TRIED_PORTS  # noqa: E402
 from scans.core.tools import STALE_SECONDS  # noqa: E402
 from scans.core.vulnerabilities import ALL_FEEDS, ALL_SOURCES, FEEDS  # noqa: E402
@@ -217,13 +216,7 @@ def rule_row(rule: Rule) -> str:
     )
 
 
-def rules_read() -> str:
-    """The rules as `pack.py` reads them, with the checksum of their file."""
-    text = RULES.read_text(encoding="utf-8")
-    return json.dumps({"crc32": checksum(text), "rules": read(text)}, indent=1, ensure_ascii=False) + "\n"
-
-
-PAGES = {"docs/sources.md": sources_page, "docs/risk.md": risk_page, "scans/core/risk/rules.json": rules_read}
+PAGES = {"docs/sources.md": sources_page, "docs/risk.md": risk_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

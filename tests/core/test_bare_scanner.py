@@ -74,7 +74,7 @@ runpy.run_module("scans.core", run_name="__main__")
         return set(done.stderr.split())
 
     asking = {f"scans.core.{name}" for name in ("intel", "feeds", "vulnerabilities", "fingerprint.turns")}
-    other = {"scans.core.fingerprint.protocols", "scans.core.summary.gemini", "_hashlib", "yaml"}
+    other = {"scans.core.fingerprint.protocols", "scans.core.summary.gemini", "_hashlib"}
     assert not loaded("--probe-only") & (asking | other)
     assert asking <= loaded()  # or they have another name by now
 

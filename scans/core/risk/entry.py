@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
+from scans.core.risk.yaml_lines import Lined
 from scans.core.text import clean_text
 from scans.core.types import Level
 
@@ -17,13 +18,6 @@ MAX_SHOWN_CHARS = 60  # of a bad value, in a complaint
 
 class RuleError(ValueError):
     """A pack that cannot be meant; the text names the line, the rule, the field and what is wrong with it."""
-
-
-class Lined(dict[str, object]):
-    """A mapping that knows on which line of its file it begins, and each of its keys; from 1."""
-
-    line: int = 0
-    lines: dict[str, int]
 
 
 class Entry:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from scans.core.risk.entry import Entry, Lined, RuleError, shown
+from scans.core.risk.entry import Entry, RuleError, shown
 from scans.core.risk.pack import Pack, build, default_entries, default_pack, read
+from scans.core.risk.yaml_lines import Lined
 
 MAX_FILE_BYTES = 256 * 1024
 DIGEST_CHARS = 12

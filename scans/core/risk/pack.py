@@ -5,7 +5,6 @@ Adding a rule is one entry there. Whatever is wrong is a RuleError that names th
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections.abc import Mapping
@@ -13,15 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from zlib import crc32
 
 from scans.core.ports import catalogue
 from scans.core.risk.entry import Entry, RuleError, shown
 from scans.core.risk.levels import rank
+from scans.core.risk.yaml_lines import YamlError, read_yaml
 from scans.core.text import clean_text
 from scans.core.types import Level
 
-RULES = Path(__file__).parent / "rules.yaml"
 FACT_TYPES = ("flag", "number", "list")
 _RULE_FIELDS = frozenset({"id", "title", "match", "evidence", "remediation", "reference"})
 
@@ -90,19 +88,8 @@ def default_pack() -> Pack:
 
 
 def default_entries() -> object:
-    """The same as it stands in its file, for others to be laid over it.
-
-    To import what reads YAML and to read it takes a tenth of a start. So `make docs` keeps beside the file what it reads
-    there, with its checksum: once the file is another, it is read itself.
-    """
-    text = RULES.read_text(encoding="utf-8")
-    kept = json.loads(RULES.with_suffix(".json").read_text(encoding="utf-8"))
-    return kept["rules"] if kept["crc32"] == checksum(text) else read(text)
-
-
-def checksum(text: str) -> int:
-    """By which one sees whether the file is another."""
-    return crc32(text.encode())
+    """The same as it stands in its file, for others to be laid over it."""
+    return read((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
 
 
 def load(text: str) -> Pack:
@@ -112,8 +99,6 @@ def load(text: str) -> Pack:
 
 def read(text: str) -> object:
     """The text of a pack, or of a part of one, as plain data. Raises RuleError."""
-    from scans.core.risk.yaml_lines import YamlError, read_yaml
-
     try:
         return read_yaml(text)
     except YamlError as error:

@@ -10,8 +10,6 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-from scans.core.risk.entry import Lined
-
 MAX_DEPTH = 8
 MAX_NODES = 20_000
 _MAPPING, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
@@ -20,6 +18,13 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe; ten tim
 
 class YamlError(ValueError):
     """Not what can be read; the text says on which line, and what is wrong there."""
+
+
+class Lined(dict[str, object]):
+    """A mapping that knows on which line of its file it begins, and each of its keys; from 1."""
+
+    line: int = 0
+    lines: dict[str, int]
 
 
 def read_yaml(text: str) -> object:

@@ -14,7 +14,7 @@ from scans.core.risk import reputation, weaknesses
 from scans.core.risk.entry import RuleError
 from scans.core.risk.evidence import Observed, RiskEvidence
 from scans.core.risk.matchers import MATCHERS
-from scans.core.risk.pack import RULES, SHAPES, Pack, default_entries, default_pack, load, read
+from scans.core.risk.pack import SHAPES, Pack, default_entries, default_pack, load
 from scans.core.risk.scorer import rate
 from scans.core.types import Completeness
 
@@ -46,16 +46,6 @@ def test_a_pack_that_says_anything_else_has_another_version():
     """A verdict names a version, by which one must be able to tell what the rules were. Comments do not count."""
     digest = hashlib.sha256(json.dumps(default_entries(), sort_keys=True).encode()).hexdigest()
     assert f"{default_pack().version} {digest}" in RULESETS.read_text().splitlines()
-
-
-def test_what_is_kept_of_the_rules_counts_only_while_their_file_is_the_same(tmp_path, monkeypatch):
-    text, version = RULES.read_text(), f'version: "{default_pack().version}"'
-    (tmp_path / "rules.json").write_text(RULES.with_suffix(".json").read_text())
-    (tmp_path / "rules.yaml").write_text(text.replace(version, 'version: "another"'))
-    monkeypatch.setattr("scans.core.risk.pack.RULES", tmp_path / "rules.yaml")
-    assert default_entries()["version"] == "another"
-    (tmp_path / "rules.yaml").write_text(text)
-    assert default_entries() == read(text)
 
 
 def test_one_rule_of_every_kind_loads():
