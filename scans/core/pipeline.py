@@ -495,7 +495,8 @@ class _Lanes:
         del self._works[work.item.key]
         self._set_planned(work, 0)
         self._awaiting.pop(work.item.key, None)
-        self._ready.append((work.item.key, replace(result, told=self._told(work))))
+        told = self._told(work)
+        self._ready.append((work.item.key, replace(result, told=told) if told else result))
 
     def _told(self, work: _Work) -> tuple[Told, ...]:
         """Who was told about this item in this run. What came from the cache told nobody."""
