@@ -127,6 +127,7 @@ def submit_scan(request: ScanRequest) -> ScanJob:
         aggregates.count_unscanned(job, TargetState.REFUSED, len(refusals), at=now)
         if len(refusals) == len(plan.targets):
             finish_job(job.pk, now=now)
+            job.refresh_from_db()
         else:
             wake("scan", count=min(settings.Q_WORKERS, len(plan.targets) - len(refusals)))
         audit.record(
@@ -137,7 +138,6 @@ def submit_scan(request: ScanRequest) -> ScanJob:
             job_token=job.token,
             targets=job.total_targets,
         )
-    job.refresh_from_db()
     return job
 
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import CharField, Field, ForeignKey, IntegerField, Model
+from django.db.models import CharField, Field, ForeignKey, IntegerField, JSONField, Model
 
 STATEMENT_ROWS = 500  # a thousand rows one by one take SQLite three times as long as in twelve statements, of 90 at most
 
@@ -53,6 +53,9 @@ def _prepared(field: Field[Any, Any], values: list[Any]) -> list[Any]:
     plain = str if isinstance(field, CharField) else int if isinstance(field, ForeignKey | IntegerField) else None
     if all(type(value) is plain for value in values):
         return values
+    if isinstance(field, JSONField):
+        adapted = connection.ops.adapt_json_value
+        return [None if value is None else adapted(value, field.encoder) for value in values]
     return [field.get_db_prep_save(value, connection) for value in values]
 
 
