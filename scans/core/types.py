@@ -84,11 +84,11 @@ class Target:
     scheme: str | None = None
     path: str = ""
     notes: tuple[str, ...] = ()  # what normalisation changed, in words for the user
-    key: str = field(init=False, repr=False, compare=False)  # targets fold when their keys are equal
 
-    def __post_init__(self) -> None:
-        key = "|".join((self.kind, self.host, str(self.port or ""), self.scheme or "", self.path))
-        object.__setattr__(self, "key", key)
+    @property
+    def key(self) -> str:
+        """Targets fold when their keys are equal."""
+        return "|".join((self.kind, self.host, str(self.port or ""), self.scheme or "", self.path))
 
 
 class Probe(NamedTuple):
