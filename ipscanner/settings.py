@@ -17,6 +17,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ipscanner.secret import load_or_create_secret
+from ipscanner.sqlite import Connection
 from ipscanner.version import version
 from scans.core.intel import check_choice
 from scans.core.options import OptionError, Options
@@ -183,8 +184,9 @@ QUOTAS = {
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    # auto_vacuum takes effect on a new file only, and only before WAL
-    "init_command": "PRAGMA auto_vacuum=2; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; "
+    "factory": Connection,
+    # given to every connection, so nothing may be in it that waits for a lock or writes
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; "
     "PRAGMA journal_size_limit=67108864; PRAGMA mmap_size=134217728; PRAGMA cache_size=-16000; PRAGMA temp_store=MEMORY",
 }
 

@@ -12,7 +12,7 @@ what no table calls global is denied.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -21,6 +21,8 @@ from scans.core.options import ScopeOptions
 from scans.core.types import IPAddress, IPNetwork
 
 CACHED_DECISIONS = 16384  # about 8 MB when full
+
+_Ranges = tuple[list[int], list[str | None]]  # where each begins, and its rule; a range ends where the next begins
 
 # No setting overrides these.
 _NEVER_ROWS = (
@@ -130,7 +132,11 @@ _IPV4_IN_LAST_32_BITS = (
     0xFFFF0000,  # ::ffff:0:0:0/96, translated, RFC 2765
     0x64FF9B << 64,  # 64:ff9b::/96, NAT64, RFC 6052
 )
-_ALLOWED = ("treat-as-global", "operator-allow", "global")
+_WHY_ALLOWED = {
+    "treat-as-global": "counts as public here (SCAN_TREAT_AS_GLOBAL)",
+    "operator-allow": "is in a network that the operator allows (SCAN_ALLOW_NETWORKS)",
+    "global": "is a public address",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,11 +154,10 @@ class ScopePolicy:
     """The policy under one operator's settings. Thread-safe; decisions are kept, since every socket asks again."""
 
     def __init__(self, scope: ScopeOptions) -> None:
-        self._never = _Table((ip_network(text), rule) for text, rule in _NEVER_ROWS)
-        self._table = _Table((ip_network(text), rule) for text, rule in _TABLE_ROWS)
-        self._deny = _Table((network, "operator-deny") for network in scope.deny)
-        self._treat_as_global = _Table((network, "treat-as-global") for network in scope.treat_as_global)
-        self._allow = _Table((network, "operator-allow") for network in scope.allow)
+        deny = _Table.of((network, "operator-deny") for network in scope.deny)
+        treat_as_global = _Table.of((network, "treat-as-global") for network in scope.treat_as_global)
+        allow = _Table.of((network, "operator-allow") for network in scope.allow)
+        self._first = _Table.first_of((_NEVER, deny, treat_as_global, allow, _TABLE))
         self._cached_decision = lru_cache(maxsize=CACHED_DECISIONS)(self._decide)
 
     def check(self, address: IPAddress) -> Decision:
@@ -166,26 +171,21 @@ class ScopePolicy:
     def _decide(self, address: IPAddress) -> Decision:
         parts = (*embedded_ipv4(address), address)
         rules = [(part, self._rule(part)) for part in parts]
-        if any(rule not in _ALLOWED for _, rule in rules):
+        if any(rule not in _WHY_ALLOWED for _, rule in rules):
             return _refusal(address, rules)
         rule = next((rule for _, rule in rules if rule != "global"), "global")
-        reason = {
-            "treat-as-global": f"{address} counts as public here (SCAN_TREAT_AS_GLOBAL).",
-            "operator-allow": f"{address} is in a network that the operator allows (SCAN_ALLOW_NETWORKS).",
-            "global": f"{address} is a public address.",
-        }[rule]
-        is_global = all(self._counts_as_public(part, part_rule) for part, part_rule in rules)
-        return Decision(allowed=True, is_global=is_global, rule=rule, reason=reason, remedy="")
+        is_global = all(_counts_as_public(part, part_rule) for part, part_rule in rules)
+        return Decision(allowed=True, is_global=is_global, rule=rule, reason=f"{address} {_WHY_ALLOWED[rule]}.", remedy="")
 
     def _rule(self, address: IPAddress) -> str:
         """The first rule that speaks about this very address, whatever it embeds."""
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             return "zone-id"
-        tables = (self._never, self._deny, self._treat_as_global, self._allow, self._table)
-        return next((rule for table in tables if (rule := table.find(address))), "unallocated")
+        return self._first.find(address) or "unallocated"
 
-    def _counts_as_public(self, address: IPAddress, rule: str) -> bool:
-        return rule in ("global", "treat-as-global") or self._table.find(address) == "global"
+
+def _counts_as_public(address: IPAddress, rule: str) -> bool:
+    return rule in ("global", "treat-as-global") or _TABLE.find(address) == "global"
 
 
 def embedded_ipv4(address: IPAddress) -> tuple[IPv4Address, ...]:
@@ -214,7 +214,7 @@ def _embedded_values(value: int) -> Iterator[int]:
 
 def _refusal(address: IPAddress, rules: list[tuple[IPAddress, str]]) -> Decision:
     """Blame the part that is hardest to allow: never, then the operator's list, then what a setting opens."""
-    denied = [(part, rule) for part, rule in rules if rule not in _ALLOWED]
+    denied = [(part, rule) for part, rule in rules if rule not in _WHY_ALLOWED]
     part, rule = min(denied, key=lambda pair: (pair[1] not in _WHY_NEVER, pair[1] != "operator-deny"))
     if rule in _WHY_NEVER:
         remedy = f"It can never be allowed: {_WHY_NEVER[rule]}."
@@ -234,21 +234,39 @@ class _Table:
     innermost names a range.
     """
 
-    def __init__(self, rows: Iterable[tuple[IPNetwork, str]]) -> None:
+    def __init__(self, ranges: Mapping[int, _Ranges]) -> None:
+        self._ranges = ranges  # by the version of the addresses
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[IPNetwork, str]]) -> _Table:
+        """The table in which the most specific network that holds an address decides."""
         by_version: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
         for network, rule in rows:
             by_version[network.version].append((int(network[0]), int(network[-1]), rule))
-        self._ranges = {version: _cut(rows) for version, rows in by_version.items()}
+        return cls({version: _cut(rows) for version, rows in by_version.items()})
+
+    @classmethod
+    def first_of(cls, tables: Sequence[_Table]) -> _Table:
+        """The table in which the first of these that knows an address decides: asked once, not one after the other."""
+        return cls({version: _overlaid([table._ranges[version] for table in tables]) for version in (4, 6)})
 
     def find(self, address: IPAddress) -> str | None:
-        """The rule of the most specific network that holds the address."""
-        starts, rules = self._ranges[address.version]
-        place = bisect_right(starts, int(address)) - 1
-        return rules[place] if place >= 0 else None
+        """The rule for the address; None if no network holds it."""
+        return _rule_at(self._ranges[address.version], int(address))
 
 
-def _cut(rows: list[tuple[int, int, str]]) -> tuple[list[int], list[str | None]]:
-    """Where each range begins, and its rule; a range ends where the next begins."""
+def _rule_at(ranges: _Ranges, value: int) -> str | None:
+    starts, rules = ranges
+    place = bisect_right(starts, value) - 1
+    return rules[place] if place >= 0 else None
+
+
+def _overlaid(layers: Sequence[_Ranges]) -> _Ranges:
+    starts = sorted({start for layer in layers for start in layer[0]})
+    return starts, [next((rule for layer in layers if (rule := _rule_at(layer, start))), None) for start in starts]
+
+
+def _cut(rows: list[tuple[int, int, str]]) -> _Ranges:
     cuts: dict[int, str | None] = {}  # a later cut at the same place replaces the earlier
     open_rows: list[tuple[int, str]] = []
     for first, last, rule in [*sorted(rows, key=lambda row: (row[0], -row[1])), (1 << 129, 1 << 129, "")]:
@@ -258,3 +276,7 @@ def _cut(rows: list[tuple[int, int, str]]) -> tuple[list[int], list[str | None]]
         cuts[first] = rule
         open_rows.append((last, rule))
     return list(cuts), list(cuts.values())
+
+
+_NEVER = _Table.of((ip_network(text), rule) for text, rule in _NEVER_ROWS)
+_TABLE = _Table.of((ip_network(text), rule) for text, rule in _TABLE_ROWS)

@@ -221,7 +221,7 @@ def _expand(text: str, *, limit: int, taken: int) -> list[Target]:
             raise TargetError(item, "too_many", f"{holds}; the limit is {limit:,} targets{already}.")
         if span is None:
             return [_single(item)]
-        return [_ip_target(str(unmap(address)), address) for address in span.addresses()]
+        return [_ip_target("", address) for address in span.addresses()]
 
 
 def _span(item: str) -> _Span | None:
@@ -286,13 +286,14 @@ def _single(item: str) -> Target:
 
 
 def _ip_target(text: str, written: IPAddress) -> Target:
+    """The target of an address; one of many in a range has no text of its own."""
     address = unmap(written)
-    return Target(kind=TargetKind.IP, text=text, host=str(address), address=address, notes=_unmap_notes(written))
+    host = str(address)
+    return Target(kind=TargetKind.IP, text=text or host, host=host, address=address, notes=_unmap_notes(written, address))
 
 
-def _unmap_notes(written: IPAddress) -> tuple[str, ...]:
-    address = unmap(written)
-    return () if address == written else (f"IPv4-mapped address read as {address}",)
+def _unmap_notes(written: IPAddress, address: IPAddress) -> tuple[str, ...]:
+    return () if address is written else (f"IPv4-mapped address read as {address}",)
 
 
 def _address(text: str) -> IPAddress | None:
@@ -451,7 +452,7 @@ def _url_host(item: str, written: str) -> tuple[str, IPAddress | None, tuple[str
         host, notes = _name(written)
         return host, None, notes
     address = unmap(literal)
-    return str(address), address, _unmap_notes(literal)
+    return str(address), address, _unmap_notes(literal, address)
 
 
 def asked_path(target: Target) -> str:

@@ -73,7 +73,8 @@ class Plan:
     @property
     def refused(self) -> tuple[Target, ...]:
         """The literal addresses out of scope."""
-        return tuple(t for t in self.targets if t.key in self.decisions and not self.decisions[t.key].allowed)
+        refused = _refused_keys(self.decisions)
+        return tuple(target for target in self.targets if target.key in refused) if refused else ()
 
 
 def plan_scan(request: ScanRequest) -> Plan:
@@ -82,7 +83,8 @@ def plan_scan(request: ScanRequest) -> Plan:
     targets, repeats = fold(read)
     policy = ScopePolicy(scanner_options().scope)
     decisions = {target.key: policy.check(target.address) for target in targets if target.address is not None}
-    in_scope = [target for target in targets if target.key not in decisions or decisions[target.key].allowed]
+    refused = _refused_keys(decisions)
+    in_scope = [target for target in targets if target.key not in refused] if refused else targets
     return Plan(
         targets=tuple(targets),
         repeats=tuple(repeats),
@@ -102,7 +104,7 @@ def submit_scan(request: ScanRequest) -> ScanJob:
     plan = plan_scan(request)
     now = clock.now()
     refusals = _refusals(plan, request.ports, now=now)
-    rows = [(target.key, _columns(ordinal, target)) for ordinal, target in enumerate(plan.targets)]
+    rows = [(key := target.key, _columns(ordinal, key, target)) for ordinal, target in enumerate(plan.targets)]
     waiting = Insert(TargetResult, [columns for key, columns in rows if key not in refusals])
     refused = [(columns, refusals[key]) for key, columns in rows if key in refusals]
     job = ScanJob(
@@ -127,6 +129,7 @@ def submit_scan(request: ScanRequest) -> ScanJob:
         aggregates.count_unscanned(job, TargetState.REFUSED, len(refusals), at=now)
         if len(refusals) == len(plan.targets):
             finish_job(job.pk, now=now)
+            job.refresh_from_db()
         else:
             wake("scan", count=min(settings.Q_WORKERS, len(plan.targets) - len(refusals)))
         audit.record(
@@ -137,7 +140,6 @@ def submit_scan(request: ScanRequest) -> ScanJob:
             job_token=job.token,
             targets=job.total_targets,
         )
-    job.refresh_from_db()
     return job
 
 
@@ -164,6 +166,10 @@ def _read_targets(request: ScanRequest) -> tuple[list[Target], list[Rejected]]:
     return targets, rejected
 
 
+def _refused_keys(decisions: Mapping[str, Decision]) -> set[str]:
+    return {key for key, decision in decisions.items() if not decision.allowed}
+
+
 def _checked_probes(targets: Sequence[Target], ports: Sequence[int]) -> int:
     """How many ports are asked in all. Raises InvalidSubmissionError if one job may not ask so many."""
     listed = frozenset(ports)
@@ -187,10 +193,10 @@ def _refusals(plan: Plan, ports: tuple[int, ...], *, now: datetime) -> dict[str,
     return found
 
 
-def _columns(ordinal: int, target: Target) -> dict[str, Any]:
+def _columns(ordinal: int, key: str, target: Target) -> dict[str, Any]:
     return {
         "ordinal": ordinal,
-        "key": hashlib.sha256(target.key.encode()).hexdigest(),
+        "key": hashlib.sha256(key.encode()).hexdigest(),
         "spec": spec_from_target(target),
         "target": target.text,
         "host": target.host,

@@ -15,7 +15,7 @@ def spec_from_target(target: Target) -> dict[str, Any]:
         "kind": target.kind,
         "text": target.text,
         "host": target.host,
-        "address": str(target.address) if target.address else None,
+        "address": target.host if target.address else None,  # which is written the same way
         "port": target.port,
         "scheme": target.scheme,
         "path": target.path,

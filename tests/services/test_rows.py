@@ -59,6 +59,17 @@ def test_rows_made_at_once_are_as_if_saved_one_by_one():
     assert TargetResult.objects.filter(evidence__isnull=True).count() == 3  # SQL's NULL, not JSON's
 
 
+def test_more_rows_than_fit_into_a_statement_are_made_in_their_order(django_assert_max_num_queries):
+    job = make_job("127.0.0.1")
+    saved = job.targets.get()
+    named = {name: getattr(saved, name) for name in ("spec", "target", "host")}
+    rows = Insert(TargetResult, [named | {"ordinal": n, "key": f"key-{n}"} for n in range(1, 1204)])
+    with django_assert_max_num_queries(14):
+        rows.write(job_id=job.pk)
+    made = list(job.targets.filter(ordinal__gte=1).order_by("pk").values_list("ordinal", "key"))
+    assert made == [(n, f"key-{n}") for n in range(1, 1204)]
+
+
 def test_nothing_to_change_asks_the_database_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         update_rows(TargetResult, {})
