@@ -8,17 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests import with_postgres
+from tests.chaos.hosts import Host, at_work, build_network, database, inside, manage
 from tests.chaos.ledger import Ledger
-from tests.cluster import descendants
-from tests.patience import PATIENCE
-from tests.stack import ROOT, becomes, environment
+from tests.stack import becomes
 
 HOSTS = {"a": "10.99.0.2", "b": "10.99.0.3"}
-BRIDGE = "10.99.0.1"
-KEY = "the-same-on-every-host-" * 3
 CUT_SECONDS = 25
 TARGETS, PORTS = 48, range(20000, 20500)  # a worker holds about sixteen of them at once
+# The hosts scan loopback addresses of their own, which never answer.
 SILENCE = "table inet silence { chain input { type filter hook input priority 0; ip daddr 127.80.0.0/16 drop; }; }"
 SUBMIT = """
 from scans.services.jobs import ScanRequest, SubmittedItem, submit_scan
@@ -27,84 +24,18 @@ submit_scan(ScanRequest(items=items, ports=tuple(range(%d, %d))))
 """
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
-
-
-def build_network() -> None:
-    """`ip netns` keeps its names in /run/netns, which gets a file system of this namespace's own."""
-    Path("/run/netns").mkdir(exist_ok=True)
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/netns"], check=True)
-    ip("link", "set", "lo", "up")
-    ip("link", "add", "bridge0", "type", "bridge")
-    ip("addr", "add", f"{BRIDGE}/24", "dev", "bridge0")
-    ip("link", "set", "bridge0", "up")
-    for name, address in HOSTS.items():
-        ip("netns", "add", name)
-        ip("link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", f"to-{name}", "master", "bridge0", "up")
-        ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-        ip("-n", name, "link", "set", "eth0", "up")
-        ip("-n", name, "link", "set", "lo", "up")
-
-
-class Host:
-    """`manage.py worker` in one of the namespaces. It scans loopback addresses of its own, which never answer."""
-
-    def __init__(self, name: str, directory: Path, url: str) -> None:
-        self.name = name
-        self.log = directory / f"{name}.log"
-        inside = ["ip", "netns", "exec", name]
-        subprocess.run([*inside, "nft", "-f", "-"], input=SILENCE, text=True, check=True)
-        env = environment(directory / name, DATABASE_URL=url, SECRET_KEY=KEY, Q_WORKERS="1", PROBE_ATTEMPTS="2")
-        with self.log.open("wb") as file:
-            command = [*inside, sys.executable, "manage.py", "worker"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file, start_new_session=True)
-
-    def set_link(self, state: str) -> None:
-        ip("link", "set", f"to-{self.name}", state)
-
-    def pids(self) -> set[int]:
-        """The processes below it; all hosts share the machine's process numbers."""
-        return set(descendants(self.process.pid))
-
-
 def main(directory: Path) -> None:
-    build_network()
-    tools = with_postgres.postgres_bin()
-    with_postgres.SETTINGS = with_postgres.SETTINGS.replace("127.0.0.1", f"127.0.0.1,{BRIDGE}")
-    with with_postgres.server(tools) as url:
-        ledger = Ledger(url=url)
-        ((file,),) = ledger.rows("SHOW hba_file")
-        with Path(file).open("a") as hba:
-            hba.write("host all all 10.99.0.0/24 trust\n")
-        ledger.rows("SELECT pg_reload_conf()")
-        print(json.dumps(story(directory, ledger, url.replace("127.0.0.1", BRIDGE))))
-
-
-def story(directory: Path, ledger: Ledger, remote_url: str) -> dict[str, object]:
-    """Both hosts work; the link of one goes down and comes back; everything ends."""
-    manage(directory, ledger, "migrate", "--verbosity", "0")
-    ledger.count_from_now()
-    hosts: list[Host] = []
-    try:
-        hosts = [Host(name, directory, remote_url) for name in HOSTS]
-        supervisors = "SELECT count(*) FROM scans_workerheartbeat WHERE kind = 'supervisor'"
-        assert becomes(lambda: ledger.count(supervisors) == len(hosts))
+    build_network(HOSTS)
+    for name in HOSTS:
+        subprocess.run([*inside(name), "nft", "-f", "-"], input=SILENCE, text=True, check=True)
+    settings = {name: {"Q_WORKERS": "1", "PROBE_ATTEMPTS": "2"} for name in HOSTS}
+    with database(directory) as (ledger, url), at_work(directory, ledger, url, settings) as hosts:
         manage(directory, ledger, "shell", "-c", SUBMIT % (TARGETS, PORTS.start, PORTS.stop))
-        return cut(ledger, hosts)
-    except AssertionError:
-        for host in hosts:
-            print(host.log.read_text()[-3000:], file=sys.stderr)
-        raise
-    finally:
-        for host in hosts:
-            host.process.kill()  # and the kernel all below it
-            host.process.wait(PATIENCE)
+        print(json.dumps(cut(ledger, hosts)))
 
 
 def cut(ledger: Ledger, hosts: list[Host]) -> dict[str, object]:
+    """Both hosts work; the link of one goes down and comes back; everything ends."""
     first, _ = hosts
     assert becomes(lambda: all(held_by(ledger, host) for host in hosts)), "both work"
     time.sleep(2)
@@ -129,11 +60,6 @@ def held_by(ledger: Ledger, host: Host) -> set[int]:
     )
     own = host.pids()
     return {row for row, pid in held if pid in own}
-
-
-def manage(directory: Path, ledger: Ledger, *arguments: str) -> None:
-    env = environment(directory / "manage", DATABASE_URL=ledger.url, SECRET_KEY=KEY)
-    subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
