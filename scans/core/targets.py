@@ -221,7 +221,7 @@ def _expand(text: str, *, limit: int, taken: int) -> list[Target]:
             raise TargetError(item, "too_many", f"{holds}; the limit is {limit:,} targets{already}.")
         if span is None:
             return [_single(item)]
-        return [_ip_target("", address) for address in span.addresses()]
+        return [_ip_target(address) for address in span.addresses()]
 
 
 def _span(item: str) -> _Span | None:
@@ -280,20 +280,21 @@ def _single(item: str) -> Target:
         raise TargetError(item, "bad_url", "has a port but no scheme: begin it with http:// or https://.")
     address = _address(item)
     if address is not None:
-        return _ip_target(item, address)
+        return _ip_target(address, text=item)
     host, notes = _name(item)
     return Target(kind=TargetKind.NAME, text=item, host=host, notes=notes)
 
 
-def _ip_target(text: str, written: IPAddress) -> Target:
+def _ip_target(written: IPAddress, *, text: str | None = None) -> Target:
     """The target of an address; one of many in a range has no text of its own."""
     address = unmap(written)
     host = str(address)
-    return Target(kind=TargetKind.IP, text=text or host, host=host, address=address, notes=_unmap_notes(written, address))
+    notes = _unmap_notes(written, address)
+    return Target(kind=TargetKind.IP, text=host if text is None else text, host=host, address=address, notes=notes)
 
 
 def _unmap_notes(written: IPAddress, address: IPAddress) -> tuple[str, ...]:
-    return () if address is written else (f"IPv4-mapped address read as {address}",)
+    return () if address == written else (f"IPv4-mapped address read as {address}",)
 
 
 def _address(text: str) -> IPAddress | None:

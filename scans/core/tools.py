@@ -11,13 +11,12 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from scans.core import budgets
+from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 from scans.core.options import Options
 from scans.core.types import IPAddress, SourceResult, SourceState, Told
-
-if TYPE_CHECKING:  # at run time MemoryBudget imports it when a source is asked
-    from scans.core.budgets import Bucket, Health, Limit, Quota, Refusal
 
 STALE_SECONDS = 7 * 24 * 3600  # how long after its time an answer may still stand in for one that did not come
 
@@ -114,24 +113,20 @@ class MemoryBudget:
 
     def draw(self, source: str, limits: Sequence[Limit]) -> Refusal | None:
         """See Budget."""
-        from scans.core import budgets
-
         with self._lock:
             now = time.time()
-            if refusal := self._health.get(source, budgets.Health()).refusal(now=now):
+            if refusal := self._health.get(source, Health()).refusal(now=now):
                 return refusal
             kept = self._buckets.get(source, {})
-            buckets = {limit: kept.get(limit) or budgets.Bucket.full(limit, now=now) for limit in limits}
+            buckets = {limit: kept.get(limit) or Bucket.full(limit, now=now) for limit in limits}
             self._buckets[source], refusal = budgets.draw(buckets, now=now)
             return refusal
 
     def observe(self, source: str, limits: Sequence[Limit], results: Sequence[SourceResult], quota: Quota | None) -> None:
         """See Budget."""
-        from scans.core import budgets
-
         with self._lock:
             states = [result.state for result in results]
-            self._health[source] = budgets.after(self._health.get(source, budgets.Health()), states, quota, now=time.time())
+            self._health[source] = budgets.after(self._health.get(source, Health()), states, quota, now=time.time())
             if quota and source in self._buckets:
                 self._buckets[source] = budgets.believed(self._buckets[source], quota)
 

@@ -493,7 +493,7 @@ class ProbeEngine:
             if found.is_answer:
                 latency = now - flight.sent_at
                 latency_ms = latency * 1000
-                self._learn(host, None if attempt > 1 and host.was_given_up_too_soon(latency) else attempt, latency)
+                self._learn(host, None if attempt > 1 and host.excuse_attempt(latency) else attempt, latency)
                 if host.restraint is not None:
                     host.restraint.heard(index, sent_at=flight.sent_at, now=now)
             self._settle(host, index, Probe(host.ports[index], found.state, found.reason, attempt, latency_ms))

@@ -134,8 +134,11 @@ class Host:
         self._too_soon_count += 1
         self._too_soon_seconds = min(self._too_soon_seconds, waited_seconds)
 
-    def was_given_up_too_soon(self, latency_seconds: float) -> bool:
-        """Whether the answer to a later attempt took longer than an earlier one was given: that need not have been lost."""
+    def excuse_attempt(self, latency_seconds: float) -> bool:
+        """Whether the answer to a later attempt took longer than an earlier one was given: that need not have been lost.
+
+        Each of those given up before anything was heard excuses one answer, so that loss is not overlooked for ever.
+        """
         if not self._too_soon_count or latency_seconds < self._too_soon_seconds:
             return False
         self._too_soon_count -= 1
